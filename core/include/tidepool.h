@@ -1,0 +1,479 @@
+/* tidepool: a PostgreSQL connection pool and client core over libpq.
+ *
+ * This is the only public header of libtidepool. All types are opaque except
+ * small value types; every function says what it does, what it owns, what it
+ * returns, how it fails and from which thread it may be called.
+ *
+ * Conventions
+ *   - Times are int64_t microseconds of the monotonic clock (tp_now). A
+ *     deadline is a point on that clock; TP_NEVER means none.
+ *   - Fallible functions return enum tp_status and fill the caller's
+ *     struct tp_error. Nothing is allocated to report an error.
+ *   - A pointer returned by a getter is borrowed; its comment says until when.
+ *   - "Thread: any" means that several threads may call at once.
+ */
+#ifndef TIDEPOOL_H
+#define TIDEPOOL_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define TP_VERSION "0.1.0"
+
+#if defined(__GNUC__)
+#define TP_MUST_CHECK __attribute__((warn_unused_result))
+#define TP_PRINTF(fmt, args) __attribute__((format(printf, fmt, args)))
+#else
+#define TP_MUST_CHECK
+#define TP_PRINTF(fmt, args)
+#endif
+
+/* ------------------------------------------------------------------ errors */
+
+/* What went wrong, in the terms a caller acts on. tp_status_name gives the
+ * word that Lua sees as err.kind. */
+enum tp_status {
+    TP_OK = 0,
+    TP_ERR_DATABASE,       /* the server refused or failed a statement */
+    TP_ERR_VALIDATION,     /* a value or an option of the caller is wrong */
+    TP_ERR_CONNECTION,     /* no connection could be made, or it was lost */
+    TP_ERR_TLS,            /* certificates or the TLS handshake */
+    TP_ERR_POOL_TIMEOUT,   /* no connection came free before the deadline */
+    TP_ERR_TIMEOUT,        /* the statement did not answer by its deadline */
+    TP_ERR_POOL_CLOSED,    /* the pool is closed or draining */
+    TP_ERR_NOT_CONFIGURED, /* nothing says where the server is */
+    TP_ERR_COMMIT_UNKNOWN, /* the link died at COMMIT: it may have been kept */
+    TP_ERR_BUSY,           /* waiting would be pointless or is not allowed */
+    TP_ERR_MEMORY          /* malloc failed */
+};
+
+/* The fields of one error. Strings are NUL-terminated, valid UTF-8, cut to
+ * fit, empty when unknown; they never contain a secret. */
+struct tp_error {
+    enum tp_status kind;
+    bool retryable;      /* the same call may succeed if simply repeated */
+    int attempts;        /* how often it was tried; 0 when it never began */
+    int position;        /* 1-based character in the SQL text, or 0 */
+    char code[6];        /* SQLSTATE, or empty */
+    char severity[16];   /* ERROR, FATAL, PANIC */
+    char message[1024];
+    char detail[512];
+    char hint[512];
+    char where[512];     /* PL/pgSQL call stack */
+    char schema[64];
+    char table[64];
+    char column[64];
+    char constraint[64];
+    char query[256];     /* the beginning of the SQL text */
+};
+
+/* The word for a status: "database", "pool_timeout", ... Static. Thread: any. */
+const char *tp_status_name(enum tp_status status);
+
+/* The condition's name for a SQLSTATE ("unique_violation"), or "" when the
+ * code is unknown; for an unknown code of a known class, the class's generic
+ * condition. Static. Source: PostgreSQL's errcodes.txt. Thread: any. */
+const char *tp_sqlstate_name(const char *code);
+
+/* The class of a SQLSTATE in words ("Integrity Constraint Violation"), or "".
+ * Static. Thread: any. */
+const char *tp_sqlstate_class(const char *code);
+
+/* True when a statement that failed with this SQLSTATE was rolled back by the
+ * server and may succeed if simply repeated. Thread: any. */
+bool tp_sqlstate_retryable(const char *code);
+
+/* ------------------------------------------------------------------- clock */
+
+#define TP_NEVER INT64_MAX
+
+/* Monotonic time in microseconds. Thread: any. */
+int64_t tp_now(void);
+
+/* The deadline `ms` milliseconds from now; TP_NEVER when ms is negative.
+ * Thread: any. */
+int64_t tp_deadline_in_ms(int64_t ms);
+
+/* ----------------------------------------------------------- configuration */
+
+typedef struct tp_config tp_config;
+
+/* Where the value of an option came from; a higher one wins. */
+enum tp_config_source {
+    TP_FROM_DEFAULT,
+    TP_FROM_PROFILE,
+    TP_FROM_ENVIRONMENT,
+    TP_FROM_URL,
+    TP_FROM_CODE
+};
+
+enum tp_option_type {
+    TP_OPTION_INT,    /* a count */
+    TP_OPTION_MS,     /* milliseconds */
+    TP_OPTION_BOOL,
+    TP_OPTION_STRING,
+    TP_OPTION_ENUM,   /* one of `choices` */
+    TP_OPTION_SECRET  /* a string that is never shown */
+};
+
+/* One row of the option table: what the parser accepts and what the
+ * documentation prints. */
+struct tp_option_info {
+    const char *name;        /* "pool.max" */
+    enum tp_option_type type;
+    const char *environment; /* "DB_POOL_MAX", "A|B" for aliases, or "" */
+    const char *url;         /* the URL parameter, or "" */
+    const char *production;  /* the default in the production profile */
+    const char *development; /* the default elsewhere */
+    const char *choices;     /* "a|b|c" of an ENUM, or "" */
+    const char *doc;         /* one sentence */
+};
+
+/* The i-th row of the option table, or NULL past its end. Static. Thread: any. */
+const struct tp_option_info *tp_option_at(size_t i);
+
+/* A new, empty configuration, or NULL when memory is short. The caller owns
+ * it until tp_config_free or until tp_pool_open takes it. Thread: any; one
+ * configuration is used by one thread at a time. */
+tp_config *tp_config_new(void);
+void tp_config_free(tp_config *config);
+
+/* Sets the option `name` ("pool.max", "host", "tls.verify", ...) from text, as
+ * said in code. Errors: TP_ERR_VALIDATION for an unknown name (with the
+ * nearest known one) or a bad value. Borrows its arguments for the call. */
+enum tp_status tp_config_set(tp_config *config, const char *name, const char *value,
+                             struct tp_error *err) TP_MUST_CHECK;
+
+/* Sets the connection URL, as said in code. The text is parsed here, never by
+ * libpq, so no error can contain a part of it that is secret.
+ * Errors: TP_ERR_VALIDATION. */
+enum tp_status tp_config_set_url(tp_config *config, const char *url,
+                                 struct tp_error *err) TP_MUST_CHECK;
+
+/* Reads one variable: returns its value or NULL. `ctx` is the caller's. */
+typedef const char *tp_getenv_fn(void *ctx, const char *name);
+
+/* Takes what the environment says where code said nothing, applies the
+ * profile, then checks the whole. `lookup` may be NULL for the process's own
+ * environment. Call it once, last. Not being configured is no error: see
+ * tp_config_is_configured. Errors: TP_ERR_VALIDATION or TP_ERR_TLS, naming the
+ * variable or option. */
+enum tp_status tp_config_resolve(tp_config *config, tp_getenv_fn *lookup, void *ctx,
+                                 struct tp_error *err) TP_MUST_CHECK;
+
+/* Whether something says where the server is. Valid after tp_config_resolve. */
+bool tp_config_is_configured(const tp_config *config);
+
+/* The i-th warning of tp_config_resolve (two aliases that differ, verification
+ * switched off), or NULL past the last. Borrowed until tp_config_free. */
+const char *tp_config_warning(const tp_config *config, size_t i);
+
+/* The value of an option as text after tp_config_resolve; NULL for an unknown
+ * name or an unset one; "***" for a secret that is set. Borrowed until
+ * tp_config_free. */
+const char *tp_config_get(const tp_config *config, const char *name);
+int64_t tp_config_int(const tp_config *config, const char *name);
+bool tp_config_bool(const tp_config *config, const char *name);
+
+/* -------------------------------------------------------------------- pool */
+
+typedef struct tp_pool tp_pool;
+
+/* Opens a pool over PostgreSQL connections. Never waits and never fails
+ * because the server is away: the housekeeper starts with the first acquire.
+ * Owns `config` on success. Returns the pool with one reference.
+ * Errors: TP_ERR_MEMORY. Thread: any. */
+enum tp_status tp_pool_open(tp_pool **out, tp_config *config,
+                            struct tp_error *err) TP_MUST_CHECK;
+
+/* References. The last release closes the pool and frees it. Thread: any. */
+tp_pool *tp_pool_retain(tp_pool *pool);
+void tp_pool_release(tp_pool *pool);
+
+/* Closes the pool: waiters get TP_ERR_POOL_CLOSED, idle connections end, leased
+ * ones end when they come back. Waits for the housekeeper, at most about the
+ * time of one poll. Idempotent. Thread: any. */
+void tp_pool_close(tp_pool *pool);
+
+/* Takes no new work, then waits until every lease has come back or the
+ * deadline has passed, then closes. TP_OK when all came back; TP_ERR_TIMEOUT
+ * when leases were still out (they end when they come back). Thread: any. */
+enum tp_status tp_pool_drain(tp_pool *pool, int64_t deadline,
+                             struct tp_error *err) TP_MUST_CHECK;
+
+const tp_config *tp_pool_config(const tp_pool *pool); /* borrowed: pool's life */
+bool tp_pool_is_closed(tp_pool *pool);
+
+/* A connection on loan. A plain value: valid while its generation is the
+ * slot's. Copy it freely; release it once. */
+typedef struct tp_lease {
+    struct tp_slot *slot; /* NULL when there is none */
+    uint64_t generation;
+} tp_lease;
+
+/* Whether the lease is still out. Thread: the borrower's. */
+bool tp_lease_valid(const tp_lease *lease);
+
+/* The pool that the lease belongs to. Borrowed. */
+tp_pool *tp_lease_pool(const tp_lease *lease);
+
+/* Takes an idle connection if one is there and needs no check; never waits and
+ * makes no system call. Returns false otherwise: then use tp_op_acquire. `place`
+ * and `line` as in tp_lease_set_place; place may be NULL. Thread: any. */
+bool tp_pool_try_acquire(tp_pool *pool, const char *place, int line, tp_lease *out);
+
+/* Where in the program the connection was acquired, for the errors of others who
+ * wait. `place` (a file) is copied and cut to fit. Thread: the borrower's. */
+void tp_lease_set_place(const tp_lease *lease, const char *place, int line);
+
+/* Gives the connection back. One in a transaction is rolled back by the
+ * housekeeper first; one in doubt is closed. Returns TP_ERR_VALIDATION when the
+ * lease is not out any more (released twice). Never waits. Thread: any. */
+enum tp_status tp_lease_release(tp_lease *lease, struct tp_error *err) TP_MUST_CHECK;
+
+/* Gives the connection back to be closed, whatever its state. Never waits. */
+void tp_lease_discard(tp_lease *lease);
+
+/* The transaction state of a leased connection. */
+enum tp_transaction_state {
+    TP_TX_IDLE,    /* none is open */
+    TP_TX_ACTIVE,  /* a statement is running */
+    TP_TX_OPEN,    /* in a transaction */
+    TP_TX_FAILED,  /* in a transaction that can only roll back */
+    TP_TX_UNKNOWN  /* the connection is lost */
+};
+enum tp_transaction_state tp_lease_transaction(const tp_lease *lease);
+int tp_lease_backend_pid(const tp_lease *lease);
+
+/* ------------------------------------------------------------------ results */
+
+typedef struct tp_result tp_result;
+
+/* What a column's text means. */
+enum tp_type_kind {
+    TP_KIND_TEXT, /* text and everything that is shown as text */
+    TP_KIND_BOOL,
+    TP_KIND_INT,  /* int2, int4, int8, oid: fits int64_t */
+    TP_KIND_FLOAT,
+    TP_KIND_NUMERIC,
+    TP_KIND_BYTEA,
+    TP_KIND_JSON, /* json, jsonb */
+    TP_KIND_ARRAY
+};
+struct tp_type_info {
+    uint32_t oid;
+    const char *name;       /* "int4", "_int4"; "" when it is not built in */
+    enum tp_type_kind kind;
+    uint32_t element;       /* an array's element type */
+    char delimiter;         /* between an array's elements */
+};
+
+/* What is known of a type; for a type that is not built in, a TEXT row with
+ * that oid is written to *out. Thread: any. */
+void tp_type_lookup(uint32_t oid, struct tp_type_info *out);
+
+/* A result is borrowed from the operation that made it, until the operation is
+ * begun again, taken from or freed; tp_op_take_result makes it the caller's. */
+void tp_result_free(tp_result *result);
+size_t tp_result_rows(const tp_result *result);
+size_t tp_result_columns(const tp_result *result);
+const char *tp_result_column_name(const tp_result *result, size_t column);
+uint32_t tp_result_column_type(const tp_result *result, size_t column);
+/* The text of one value, NUL-terminated, or NULL for SQL NULL; its length goes
+ * to *len. Borrowed from the result. */
+const char *tp_result_value(const tp_result *result, size_t row, size_t column, size_t *len);
+const char *tp_result_command(const tp_result *result); /* "SELECT", "INSERT", "CREATE TABLE" */
+int64_t tp_result_count(const tp_result *result);       /* rows selected or touched; 0 if none */
+/* The result of the next statement of a script, or NULL. Borrowed. */
+const tp_result *tp_result_next(const tp_result *result);
+
+/* Unescapes bytea's text form. Returns the number of bytes written to `out`
+ * (room for `len` bytes), or -1 when the text is malformed. Thread: any. */
+long tp_bytea_decode(const char *text, size_t len, unsigned char *out);
+
+/* Walks the text form of an array ("{1,NULL,{...}}", with or without bounds).
+ * `visit` is called for '{', '}' and each element ('v', with the unescaped text
+ * or NULL); when it returns false the walk ends. `scratch` has room for `len`
+ * bytes. Returns false when the text is malformed or the visitor stopped.
+ * Source: PostgreSQL manual 8.15.6. Thread: any. */
+typedef bool tp_array_visit_fn(void *ctx, int event, const char *text, size_t len);
+bool tp_array_walk(const char *text, size_t len, char delimiter, char *scratch,
+                   tp_array_visit_fn *visit, void *ctx);
+
+/* --------------------------------------------------------------- operations */
+
+/* One thing that can wait: an acquire, a query, a script, a ping. The engine
+ * of the whole library; see core/src/op.c for its states. */
+typedef struct tp_op tp_op;
+
+enum tp_step {
+    TP_WAIT,   /* wait for tp_op_fd/_events or for tp_op_deadline, then step */
+    TP_ENCODE, /* parameter types are known: give the parameters, then step */
+    TP_DONE,
+    TP_FAILED  /* tp_op_error says why */
+};
+enum { TP_READ = 1, TP_WRITE = 2 };
+
+/* One parameter, in text or binary form. */
+struct tp_param {
+    const char *data; /* NULL for SQL NULL; NUL-terminated when text */
+    size_t len;
+    bool binary;
+};
+
+/* What to ask. Strings are borrowed until the operation has ended. */
+struct tp_query {
+    const char *sql;
+    size_t sql_len;
+    int nparams;
+    int64_t deadline;     /* of the whole call */
+    bool idempotent;      /* may be repeated after a lost link */
+    bool simple;          /* many statements, no parameters, never prepared */
+};
+
+/* An operation may be begun again and again; it keeps its buffers.
+ * Owned by the caller. Thread: one at a time. */
+tp_op *tp_op_new(tp_pool *pool);
+
+/* Ends whatever is under way (a connection in mid-query is discarded) and
+ * frees the operation. NULL is fine. */
+void tp_op_free(tp_op *op);
+
+/* The same as tp_op_free, but the operation may be begun again. */
+void tp_op_abandon(tp_op *op);
+
+/* Begins an operation; then step it until TP_DONE or TP_FAILED. A query with a
+ * lease runs on that connection and leaves it leased; without (NULL) it takes
+ * one from the pool and gives it back. */
+void tp_op_acquire(tp_op *op, int64_t deadline);
+void tp_op_query(tp_op *op, const tp_lease *lease, const struct tp_query *query);
+/* One round trip to the server, outside of any statistics of queries. */
+void tp_op_ping(tp_op *op, const tp_lease *lease, int64_t deadline);
+
+/* Moves on as far as possible without waiting. `ready` is what is known of the
+ * fd (TP_READ | TP_WRITE), 0 when only time passed. */
+enum tp_step tp_op_step(tp_op *op, int ready);
+int tp_op_fd(const tp_op *op);     /* may change between steps; -1: only the deadline */
+int tp_op_events(const tp_op *op); /* TP_READ | TP_WRITE */
+int64_t tp_op_deadline(const tp_op *op);
+
+/* After TP_ENCODE: the type that the server expects of parameter i (from 0). */
+int tp_op_param_count(const tp_op *op);
+uint32_t tp_op_param_type(const tp_op *op, int i);
+/* Gives the parameters: `nparams` of them, borrowed until the operation ends.
+ * A string of parameters that cannot be encoded is refused with tp_op_refuse:
+ * the next step fails with that error and the connection is unharmed. */
+void tp_op_params(tp_op *op, const struct tp_param *params);
+void tp_op_refuse(tp_op *op, const struct tp_error *err);
+
+const struct tp_error *tp_op_error(const tp_op *op); /* after TP_FAILED; borrowed */
+const tp_result *tp_op_result(const tp_op *op);      /* after TP_DONE of a query; borrowed */
+tp_result *tp_op_take_result(tp_op *op);
+tp_lease tp_op_take_lease(tp_op *op);                /* after TP_DONE of an acquire */
+int64_t tp_op_elapsed(const tp_op *op);              /* µs from begin to end */
+
+/* The blocking driver: steps the operation and waits with poll(2), or parks
+ * the thread while there is no fd, until it needs parameters or has ended.
+ * Returns TP_ENCODE, TP_DONE or TP_FAILED. Thread: the operation's. */
+enum tp_step tp_drive(tp_op *op);
+
+/* --------------------------------------------------------------- statistics */
+
+/* Percentiles of one histogram, in microseconds. */
+struct tp_latency {
+    uint64_t count;
+    int64_t mean, p50, p95, p99, max;
+};
+
+/* Why a connection ended. tp_close_reason_name gives the word. */
+enum tp_close_reason {
+    TP_CLOSE_IDLE_TIMEOUT,
+    TP_CLOSE_MAX_LIFETIME,
+    TP_CLOSE_MAX_USES,
+    TP_CLOSE_DEAD,        /* the server or the network ended it */
+    TP_CLOSE_IN_DOUBT,    /* its state was not known when it came back */
+    TP_CLOSE_SERVER_GONE, /* older than a known restart of the server */
+    TP_CLOSE_POOL_CLOSED,
+    TP_CLOSE_DISCARDED,   /* the borrower said so */
+    TP_CLOSE_REASONS
+};
+const char *tp_close_reason_name(enum tp_close_reason reason);
+
+struct tp_stats {
+    int total, idle, active, connecting, mending, waiting; /* connections now; waiters now */
+    int max, min;
+    uint64_t acquires, acquire_timeouts, acquire_cancels;
+    uint64_t connects, connect_failures, closed[TP_CLOSE_REASONS];
+    uint64_t queries, query_failures, retries, rollbacks; /* rollbacks: by return of an open transaction */
+    uint64_t statements_prepared, statement_hits, statement_evictions;
+    uint64_t errors_by_kind[TP_ERR_MEMORY + 1];
+    struct tp_latency wait, connect, query;
+};
+void tp_pool_stats(tp_pool *pool, struct tp_stats *out); /* Thread: any */
+
+/* Counts a repetition that was made outside of the engine (a transaction block that is
+ * run again) and leaves a retry event. `code` may be NULL. Thread: any. */
+void tp_pool_count_retry(tp_pool *pool, int attempt, const char *code, const char *why);
+
+enum tp_pool_state {
+    TP_POOL_UNCONFIGURED,
+    TP_POOL_STARTING, /* nothing is connected yet, nothing has failed */
+    TP_POOL_CONNECTED,
+    TP_POOL_UNREACHABLE, /* the last connect failed and nothing is connected */
+    TP_POOL_DRAINING,
+    TP_POOL_CLOSED
+};
+const char *tp_pool_state_name(enum tp_pool_state state);
+/* The state, the number of failed connects since the last good one and the last
+ * connection error (kind TP_OK when there is none). Thread: any. */
+enum tp_pool_state tp_pool_get_state(tp_pool *pool, uint64_t *error_count,
+                                     struct tp_error *last_error);
+
+/* ------------------------------------------------------------------- events */
+
+enum tp_event_type {
+    TP_EVENT_CONNECT, /* a connection was made */
+    TP_EVENT_REMOVE,  /* a connection was closed: text has the reason */
+    TP_EVENT_ERROR,   /* a background error: a connect that failed */
+    TP_EVENT_RETRY,   /* a statement is repeated: text has the reason */
+    TP_EVENT_STATE,   /* the pool's state changed: text has the new one */
+    TP_EVENT_NOTICE,  /* the server said something: text has it */
+    TP_EVENT_ROLLBACK /* a connection came back in an open transaction: text has
+                         where it was acquired */
+};
+const char *tp_event_name(enum tp_event_type type);
+
+struct tp_event {
+    enum tp_event_type type;
+    int backend_pid;
+    int attempt;
+    int64_t wall_us; /* microseconds since 1970, UTC */
+    char code[6];
+    char text[480];
+};
+
+/* Whether an event waits; cheap enough for every call. Thread: any. */
+bool tp_pool_has_events(const tp_pool *pool);
+/* Takes the oldest event; false when there is none. The queue is bounded: the
+ * oldest are dropped and counted in *dropped (may be NULL). Thread: any. */
+bool tp_pool_next_event(tp_pool *pool, struct tp_event *out, uint64_t *dropped);
+
+/* ------------------------------------------------------------------ quoting */
+
+/* Quotes an identifier. Writes at most `room` bytes with the NUL to `out` and
+ * returns the length needed without it (as snprintf does), or -1 when the text
+ * has a NUL byte, is empty or is not valid UTF-8. Thread: any. */
+long tp_quote_identifier(const char *text, size_t len, char *out, size_t room);
+
+/* Whether the bytes are valid UTF-8 (RFC 3629: no surrogates, no overlongs). */
+bool tp_utf8_valid(const char *text, size_t len);
+
+#ifdef __cplusplus
+}
+#endif
+#endif
