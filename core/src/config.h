@@ -1,0 +1,45 @@
+/* The resolved configuration, as the other layers read it.
+ *
+ * options.c has the one table of options, url.c parses connection strings, and
+ * config.c with config_*.c (see config_state.h) puts code, URL, environment and
+ * profile in order of precedence and checks the whole.
+ * Owns: a tp_config owns every string in it; secrets are wiped when freed.
+ * Thread: read-only after tp_config_resolve, so any. */
+#ifndef TP_CONFIG_H
+#define TP_CONFIG_H
+
+#include "tidepool.h"
+
+/* What the pool and its connections run by, in the units of the engine. */
+struct tp_settings {
+    bool configured;
+    int pool_min, pool_max, pool_max_waiting; /* max_waiting 0: no limit */
+    int64_t acquire_timeout_us;               /* 0: a caller does not wait at all */
+    int64_t connect_timeout_us;               /* TP_NEVER: no limit */
+    int64_t idle_timeout_us, max_lifetime_us; /* 0: off */
+    int64_t query_timeout_us;                 /* of one call, when it says none; 0: none */
+    int64_t health_interval_us;               /* 0: off */
+    int64_t max_uses;                         /* 0: off */
+    bool prepare;                             /* prepared statements; off for poolers */
+    int statement_cache_size;
+    int retry_attempts;
+    int64_t retry_base_us, retry_max_us;
+    bool log_queries, log_connections;
+    int64_t log_slow_us; /* 0: off */
+};
+
+const struct tp_settings *tp__config_settings(const tp_config *config);
+
+/* The parameters for PQconnectStartParams: two NULL-terminated arrays of the
+ * same length, host lists and ports as libpq has them; both are empty when nothing
+ * is configured. Borrowed from the configuration. `host` and `port` are there even
+ * when libpq would take them from PGHOST and PGPORT, because hosts are resolved
+ * before libpq sees them; no host means libpq's own directory of sockets. Pass 0
+ * for expand_dbname: a database's name is not to be read as a connection string. */
+struct tp_conninfo {
+    const char *const *keywords;
+    const char *const *values;
+};
+struct tp_conninfo tp__config_conninfo(const tp_config *config);
+
+#endif

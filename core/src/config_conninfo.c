@@ -1,0 +1,166 @@
+/* The resolved values as libpq and the engine want them. */
+#include "config_state.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "error.h"
+
+/* A path below a device: no file can be there, whoever runs this. In libpq 15 an
+ * unset sslrootcert, sslcert, sslkey or sslcrl means a file in ~/.postgresql, while
+ * one that is set and does not exist means none (fe-secure-openssl.c,
+ * initialize_SSL: stat fails with ENOTDIR, which it takes like ENOENT; a list of
+ * revoked certificates that cannot be loaded is passed over; the key is not looked
+ * at without a certificate). An empty text would count as unset. */
+#define NO_FILE "/dev/null/none"
+
+/* Without it a link that swallows everything is noticed only after 15 minutes, when
+ * TCP gives up sending (tcp(7), TCP_USER_TIMEOUT). */
+#define TCP_USER_TIMEOUT_MS "10000"
+
+struct list {
+    const char **keywords, **values;
+    size_t count;
+};
+
+/* libpq takes the last one of a keyword, so each is there once. */
+static void add(struct list *list, const char *keyword, const char *value)
+{
+    if (value != NULL && value[0] != '\0') {
+        list->keywords[list->count] = keyword;
+        list->values[list->count++] = value;
+    }
+}
+
+/* libpq reports "options" to the server as they are, so the timeout comes last and
+ * wins. */
+static enum tp_status build_server_options(tp_config *config, struct tp_error *err)
+{
+    const char *options = tp__config_text(config, TP_OPT_SERVER_OPTIONS);
+    int64_t timeout = tp__config_number(config, TP_OPT_STATEMENT_TIMEOUT);
+    int made = 0;
+    if (timeout > 0) {
+        made = asprintf(&config->server_options, "%s%s-c statement_timeout=%lld",
+                        options != NULL ? options : "", options != NULL ? " " : "",
+                        (long long)timeout);
+    } else if (options != NULL) {
+        made = asprintf(&config->server_options, "%s", options);
+    }
+    if (made < 0) {
+        config->server_options = NULL;
+        return tp__error_set(err, TP_ERR_MEMORY, "out of memory");
+    }
+    return TP_OK;
+}
+
+static void add_options(const tp_config *config, struct list *list)
+{
+    static const enum tp_option_id ids[] = {
+        TP_OPT_HOST,     TP_OPT_HOSTADDR,         TP_OPT_PORT,
+        TP_OPT_USER,     TP_OPT_PASSWORD,         TP_OPT_DATABASE,
+        TP_OPT_TLS_MODE, TP_OPT_APPLICATION_NAME, TP_OPT_TARGET_SESSION_ATTRS,
+    };
+    for (size_t i = 0; i < sizeof ids / sizeof *ids; i++) {
+        add(list, tp__option(ids[i])->info.url, config->values[ids[i]].text);
+    }
+    add(list, "options", config->server_options);
+}
+
+static const char *path_or_none(const char *path)
+{
+    return path != NULL && path[0] != '\0' ? path : NO_FILE;
+}
+
+static void add_tls(const tp_config *config, struct list *list)
+{
+    add(list, "sslrootcert", path_or_none(config->root_certificate));
+    add(list, "sslcert", path_or_none(config->tls.cert.path));
+    add(list, "sslkey", path_or_none(config->tls.key.path));
+    /* A directory of revoked certificates stands for the file. */
+    if (tp__config_libpq(config, "sslcrl") == NULL &&
+        tp__config_libpq(config, "sslcrldir") == NULL) {
+        add(list, "sslcrl", NO_FILE);
+    }
+}
+
+static void add_libpq(const tp_config *config, struct list *list)
+{
+    for (size_t i = 0; i < tp__keyword_count(); i++) {
+        const char *name = tp__keyword_at(i)->name;
+        if (strcmp(name, "client_encoding") != 0) {
+            add(list, name, config->libpq[i].text);
+        }
+    }
+    add(list, "client_encoding", "UTF8");
+    if (tp__config_libpq(config, "fallback_application_name") == NULL) {
+        add(list, "fallback_application_name", "tidepool");
+    }
+    if (tp__config_libpq(config, "tcp_user_timeout") == NULL) {
+        add(list, "tcp_user_timeout", TCP_USER_TIMEOUT_MS);
+    }
+}
+
+static enum tp_status build_conninfo(tp_config *config, struct tp_error *err)
+{
+    size_t room = TP_OPTIONS + tp__keyword_count() + 8;
+    config->keywords = calloc(room, sizeof *config->keywords);
+    config->keyword_values = calloc(room, sizeof *config->keyword_values);
+    if (config->keywords == NULL || config->keyword_values == NULL) {
+        return tp__error_set(err, TP_ERR_MEMORY, "out of memory");
+    }
+    if (config->origin == TP_ORIGIN_NONE) {
+        return TP_OK; /* two empty arrays */
+    }
+    enum tp_status status = build_server_options(config, err);
+    if (status != TP_OK) {
+        return status;
+    }
+    struct list list = {config->keywords, config->keyword_values, 0};
+    add_options(config, &list);
+    add_tls(config, &list);
+    add_libpq(config, &list);
+    return TP_OK;
+}
+
+static int count_of(const tp_config *config, enum tp_option_id id)
+{
+    return (int)tp__config_number(config, id);
+}
+
+static int64_t us_of(const tp_config *config, enum tp_option_id id)
+{
+    return tp__config_number(config, id) * 1000;
+}
+
+static void build_settings(tp_config *config)
+{
+    int64_t connect_timeout = us_of(config, TP_OPT_CONNECT_TIMEOUT);
+    config->settings = (struct tp_settings){
+        .configured = config->origin != TP_ORIGIN_NONE,
+        .pool_min = count_of(config, TP_OPT_POOL_MIN),
+        .pool_max = count_of(config, TP_OPT_POOL_MAX),
+        .pool_max_waiting = count_of(config, TP_OPT_MAX_WAITING),
+        .acquire_timeout_us = us_of(config, TP_OPT_ACQUIRE_TIMEOUT),
+        .connect_timeout_us = connect_timeout > 0 ? connect_timeout : TP_NEVER,
+        .idle_timeout_us = us_of(config, TP_OPT_IDLE_TIMEOUT),
+        .max_lifetime_us = us_of(config, TP_OPT_MAX_LIFETIME),
+        .query_timeout_us = us_of(config, TP_OPT_QUERY_TIMEOUT),
+        .health_interval_us = us_of(config, TP_OPT_HEALTH_INTERVAL),
+        .max_uses = tp__config_number(config, TP_OPT_MAX_USES),
+        .prepare = tp__config_true(config, TP_OPT_PREPARE),
+        .statement_cache_size = count_of(config, TP_OPT_STATEMENT_CACHE),
+        .retry_attempts = count_of(config, TP_OPT_RETRY_ATTEMPTS),
+        .retry_base_us = us_of(config, TP_OPT_RETRY_BASE),
+        .retry_max_us = us_of(config, TP_OPT_RETRY_MAX),
+        .log_queries = tp__config_true(config, TP_OPT_LOG_QUERIES),
+        .log_connections = tp__config_true(config, TP_OPT_LOG_CONNECTIONS),
+        .log_slow_us = us_of(config, TP_OPT_LOG_SLOW),
+    };
+}
+
+enum tp_status tp__config_build(tp_config *config, struct tp_error *err)
+{
+    build_settings(config);
+    return build_conninfo(config, err);
+}
