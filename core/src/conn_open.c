@@ -1,0 +1,278 @@
+/* Making a connection: names are resolved by an errand, then libpq is polled until it
+ * is through or our own deadline has passed (PQconnectPoll ignores connect_timeout). */
+#include <ctype.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "clock.h"
+#include "conn.h"
+#include "conn_impl.h"
+#include "error.h"
+
+enum { PARAMETERS_AT_MOST = 96 };
+
+/* Notices come while libpq parses. One of severity FATAL is the server's farewell to a
+ * connection that was idle. */
+static void on_notice(void *arg, const PGresult *notice)
+{
+    struct tp_conn *conn = arg;
+    const char *code = PQresultErrorField(notice, PG_DIAG_SQLSTATE);
+    const char *text = PQresultErrorField(notice, PG_DIAG_MESSAGE_PRIMARY);
+    const char *severity = PQresultErrorField(notice, PG_DIAG_SEVERITY_NONLOCALIZED);
+    if (severity != NULL && strcmp(severity, "FATAL") == 0 && conn->state == TP_CONN_READY)
+        tp__conn_lose(conn, TP_ERR_CONNECTION, text != NULL ? text : "closed by the server");
+    else if (conn->env.notice != NULL)
+        conn->env.notice(conn->env.ctx, PQbackendPID(conn->pg), code, text);
+}
+
+/* ------------------------------------------------------------------- errors */
+
+/* With PQERRORS_VERBOSE libpq writes "FATAL:  28P01: message"; the severity may be in
+ * any language, the shape is not. Returns where the message begins, the code in *code. */
+static const char *find_sqlstate(const char *text, char code[6])
+{
+    for (const char *at = strstr(text, ":  "); at != NULL; at = strstr(at + 1, ":  ")) {
+        const char *found = at + 3;
+        size_t len = 0;
+        while (isdigit((unsigned char)found[len]) || isupper((unsigned char)found[len]))
+            len++;
+        if (len == 5 && found[5] == ':' && found[6] == ' ') {
+            memcpy(code, found, 5);
+            code[5] = '\0';
+            return found + 7;
+        }
+    }
+    return NULL;
+}
+
+/* Whether trying again is of any use: wrong passwords and missing databases are for
+ * people to mend. 08 and 53 (too many connections) and 57P03 pass by themselves. */
+static bool may_pass(const struct tp_error *err)
+{
+    if (err->kind == TP_ERR_TLS)
+        return false;
+    return strncmp(err->code, "28", 2) != 0 && strcmp(err->code, "3D000") != 0 &&
+           strcmp(err->code, "0A000") != 0;
+}
+
+static bool speaks_of_tls(const char *text)
+{
+    bool tls = strstr(text, "SSL") != NULL || strstr(text, "certificate") != NULL ||
+               strstr(text, "private key") != NULL;
+    return tls && strstr(text, "SYSCALL") == NULL;
+}
+
+/* With several hosts there are several messages; the last is the freshest. */
+static const char *last_message(const char *text)
+{
+    const char *last = text;
+    for (const char *at = strstr(text, "connection to server"); at != NULL;
+         at = strstr(at + 1, "connection to server"))
+        last = at;
+    return last;
+}
+
+static enum tp_step open_failed(struct tp_conn *conn, struct tp_error *err)
+{
+    const char *text = last_message(PQerrorMessage(conn->pg));
+    char code[6] = "";
+    const char *said = find_sqlstate(text, code);
+    const char *shown = said != NULL ? said : text;
+    char line[512];
+    tp__text_copy_n(line, sizeof line, shown, strcspn(shown, "\n"));
+    tp__error_set(err, code[0] == '\0' && speaks_of_tls(line) ? TP_ERR_TLS : TP_ERR_CONNECTION,
+                  "could not connect: %s", line);
+    memcpy(err->code, code, sizeof err->code);
+    if (code[0] != '\0')
+        tp__text_copy(err->severity, sizeof err->severity, "FATAL");
+    err->retryable = may_pass(err);
+    tp__conn_set_state(conn, TP_CONN_LOST);
+    return TP_FAILED;
+}
+
+static enum tp_step open_timed_out(struct tp_conn *conn, struct tp_error *err)
+{
+    int64_t ms = tp__config_settings(conn->env.config)->connect_timeout_us / 1000;
+    tp__error_set(err, TP_ERR_CONNECTION, "could not connect within %lld ms (%s)", (long long)ms,
+                  conn->state == TP_CONN_RESOLVING ? "the host name was not resolved"
+                                                   : "the server did not answer");
+    err->retryable = true;
+    tp__conn_set_state(conn, TP_CONN_LOST);
+    return TP_FAILED;
+}
+
+/* --------------------------------------------------------------- connecting */
+
+/* One parameter of the arrays for libpq; later ones of the same name win. */
+struct parameters {
+    const char *keywords[PARAMETERS_AT_MOST + 1];
+    const char *values[PARAMETERS_AT_MOST + 1];
+    int count;
+};
+
+static void put(struct parameters *out, const char *keyword, const char *value)
+{
+    if (value == NULL)
+        return;
+    for (int i = 0; i < out->count; i++) {
+        if (strcmp(out->keywords[i], keyword) == 0) {
+            out->values[i] = value;
+            return;
+        }
+    }
+    if (out->count < PARAMETERS_AT_MOST) {
+        out->keywords[out->count] = keyword;
+        out->values[out->count++] = value;
+    }
+}
+
+static const char *parameter(const struct tp_conn *conn, const char *keyword)
+{
+    struct tp_conninfo info = tp__config_conninfo(conn->env.config);
+    const char *found = NULL;
+    for (size_t i = 0; info.keywords[i] != NULL; i++) {
+        if (strcmp(info.keywords[i], keyword) == 0)
+            found = info.values[i];
+    }
+    return found;
+}
+
+/* Kerberos may ask the network for names and tickets, blocking; it is used when asked
+ * for. */
+static void collect_parameters(const struct tp_conn *conn, struct parameters *out)
+{
+    struct tp_conninfo info = tp__config_conninfo(conn->env.config);
+    out->count = 0;
+    put(out, "gssencmode", "disable");
+    for (size_t i = 0; info.keywords[i] != NULL; i++)
+        put(out, info.keywords[i], info.values[i]);
+}
+
+static enum tp_step begin_connecting(struct tp_conn *conn, struct parameters *with,
+                                     struct tp_error *err)
+{
+    with->keywords[with->count] = NULL;
+    with->values[with->count] = NULL;
+    conn->pg = PQconnectStartParams(with->keywords, with->values, 0);
+    if (conn->pg == NULL) {
+        tp__error_set(err, TP_ERR_MEMORY, "out of memory for a connection");
+        tp__conn_set_state(conn, TP_CONN_LOST);
+        return TP_FAILED;
+    }
+    tp__conn_set_state(conn, TP_CONN_CONNECTING);
+    PQsetErrorVerbosity(conn->pg, PQERRORS_VERBOSE);
+    PQsetNoticeReceiver(conn->pg, on_notice, conn);
+    if (PQstatus(conn->pg) == CONNECTION_BAD)
+        return open_failed(conn, err);
+    conn->events = TP_WRITE;
+    return TP_WAIT;
+}
+
+static enum tp_step resolved(struct tp_conn *conn, struct tp_error *err)
+{
+    struct parameters with;
+    const char *hosts, *addresses, *ports;
+    if (tp__resolve_result(conn->resolve, &hosts, &addresses, &ports, err) != TP_OK) {
+        err->retryable = true;
+        tp__conn_set_state(conn, TP_CONN_LOST);
+        return TP_FAILED;
+    }
+    collect_parameters(conn, &with);
+    put(&with, "host", hosts);
+    put(&with, "hostaddr", addresses);
+    put(&with, "port", ports);
+    return begin_connecting(conn, &with, err);
+}
+
+static enum tp_step connected(struct tp_conn *conn, struct tp_error *err)
+{
+    PQsetErrorVerbosity(conn->pg, PQERRORS_DEFAULT);
+    if (PQsetnonblocking(conn->pg, 1) != 0)
+        return open_failed(conn, err);
+    conn->events = 0;
+    conn->deadline = TP_NEVER;
+    tp__conn_set_state(conn, TP_CONN_READY);
+    return TP_DONE;
+}
+
+static enum tp_step poll_connecting(struct tp_conn *conn, struct tp_error *err)
+{
+    switch (PQconnectPoll(conn->pg)) {
+    case PGRES_POLLING_OK:
+        return connected(conn, err);
+    case PGRES_POLLING_FAILED:
+        return open_failed(conn, err);
+    case PGRES_POLLING_WRITING:
+        conn->events = TP_WRITE;
+        return TP_WAIT;
+    default:
+        conn->events = TP_READ;
+        return TP_WAIT;
+    }
+}
+
+/* The first poll comes at once: libpq expects to be treated as if PQconnectPoll had
+ * last said WRITING, and a socket that is not writable yet only makes it wait. */
+enum tp_step tp__conn_step_open(struct tp_conn *conn, struct tp_error *err)
+{
+    if (tp_now() >= conn->deadline)
+        return open_timed_out(conn, err);
+    if (conn->state == TP_CONN_CONNECTING)
+        return poll_connecting(conn, err);
+    if (conn->resolve == NULL) {
+        struct parameters with;
+        collect_parameters(conn, &with);
+        return begin_connecting(conn, &with, err);
+    }
+    return tp__resolve_done(conn->resolve) ? resolved(conn, err) : TP_WAIT;
+}
+
+struct tp_conn *tp__conn_open(const struct tp_conn_env *env, struct tp_error *err)
+{
+    const struct tp_settings *settings = tp__config_settings(env->config);
+    struct tp_conn *conn = calloc(1, sizeof *conn);
+    if (conn == NULL || !tp__statements_init(&conn->statements, settings->statement_cache_size)) {
+        free(conn);
+        tp__error_set(err, TP_ERR_MEMORY, "out of memory for a connection");
+        return NULL;
+    }
+    conn->env = *env;
+    conn->state = TP_CONN_RESOLVING;
+    conn->deadline = tp__after(tp_now(), settings->connect_timeout_us);
+    const char *hosts = parameter(conn, "host");
+    if (parameter(conn, "hostaddr") != NULL || !tp__resolve_needed(hosts))
+        return conn;
+    conn->resolve = tp__resolve_start(hosts, parameter(conn, "port"), env->wake);
+    if (conn->resolve == NULL) {
+        tp__conn_close(conn, false);
+        tp__error_set(err, TP_ERR_CONNECTION, "no thread to resolve host names with");
+        err->retryable = true;
+        return NULL;
+    }
+    return conn;
+}
+
+/* In a forked child PQfinish would tell the server goodbye in the parent's name, so the
+ * descriptor is closed under libpq and its memory is given up. */
+void tp__conn_close(struct tp_conn *conn, bool forked)
+{
+    if (conn->pg != NULL && forked) {
+        int fd = PQsocket(conn->pg);
+        if (fd >= 0)
+            close(fd);
+    } else {
+        tp__resolve_free(conn->resolve);
+        tp__conn_forget_cancel(conn);
+        if (conn->pg != NULL)
+            PQfinish(conn->pg);
+    }
+    tp__statement_free(conn->preparing);
+    tp__statement_free(conn->undescribed);
+    tp__statements_deinit(&conn->statements);
+    tp_result_free(conn->result);
+    free(conn->values);
+    free(conn->lengths);
+    free(conn->formats);
+    free(conn);
+}
