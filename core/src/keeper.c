@@ -1,0 +1,461 @@
+/* The housekeeper's thread: a loop of passes.
+ *
+ * A pass closes what is to be closed, reaps what is idle or worn, decides how many
+ * connections to open, moves every connecting or mending connection on, and then
+ * works out when the next pass is due. Between passes it sleeps in epoll_wait. Each
+ * descriptor stays in the epoll set for as long as its connection lives: level
+ * triggered for what a chore waits for, and edge triggered for the hang-up alone
+ * while it is idle or lent, so that a query never wakes the housekeeper. */
+#include "keeper.h"
+
+#include <signal.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <unistd.h>
+
+#include "clock.h"
+#include "error.h"
+
+enum {
+    /* A caller who waits sees another attempt at least this often, whatever the
+     * backoff has grown to, so that a server that came back is found soon. */
+    CONNECT_AGAIN_US = 500 * 1000,
+    SLEEP_AT_MOST_US = 60 * 1000 * 1000,
+    EVENTS_AT_ONCE = 64
+};
+
+/* ------------------------------------------------------------ descriptors */
+
+/* Tells epoll what to report of a slot's descriptor. libpq may have replaced the
+ * descriptor (another host, another TLS attempt) under the same number: then the
+ * old one left the set when it was closed, and MOD fails. */
+static void arm(tp_pool *pool, struct tp_slot *slot, int fd, uint32_t events)
+{
+    if (fd < 0 || (slot->fd == fd && slot->armed_events == (int)events && (events & EPOLLET) != 0))
+        return;
+    struct epoll_event event = {.events = events, .data.ptr = slot};
+    if (epoll_ctl(pool->epoll_fd, EPOLL_CTL_MOD, fd, &event) != 0)
+        (void)epoll_ctl(pool->epoll_fd, EPOLL_CTL_ADD, fd, &event);
+    slot->fd = fd;
+    slot->armed_events = (int)events;
+}
+
+static uint32_t epoll_events(int events)
+{
+    uint32_t out = EPOLLRDHUP;
+    if ((events & TP_READ) != 0)
+        out |= EPOLLIN;
+    if ((events & TP_WRITE) != 0)
+        out |= EPOLLOUT;
+    return out;
+}
+
+/* A chore that waits for nothing on its descriptor must not be woken by it. */
+static void arm_for_wait(tp_pool *pool, struct tp_slot *slot, const struct tp_wait *wait)
+{
+    if (wait->fd >= 0 && wait->events != 0)
+        arm(pool, slot, wait->fd, epoll_events(wait->events));
+    else if (slot->fd >= 0)
+        arm(pool, slot, slot->fd, EPOLLRDHUP | EPOLLET);
+}
+
+static void take_event(const struct epoll_event *event)
+{
+    struct tp_slot *slot = event->data.ptr;
+    if ((event->events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0)
+        atomic_store(&slot->hangup, true);
+    if ((event->events & EPOLLOUT) != 0)
+        slot->ready |= TP_WRITE;
+    if ((event->events & ~(uint32_t)EPOLLOUT) != 0)
+        slot->ready |= TP_READ;
+    slot->due = 0;
+}
+
+static void sleep_until(tp_pool *pool, int64_t due)
+{
+    struct epoll_event events[EVENTS_AT_ONCE];
+    int count = epoll_wait(pool->epoll_fd, events, EVENTS_AT_ONCE, tp__poll_ms(due, tp_now()));
+    for (int i = 0; i < count; i++) {
+        if (events[i].data.ptr != NULL)
+            take_event(&events[i]);
+    }
+}
+
+/* ------------------------------------------------------------------ closing */
+
+static void close_slots(tp_pool *pool)
+{
+    struct tp_list *first;
+    pthread_mutex_lock(&pool->lock);
+    while ((first = tp__list_first(&pool->lists[TP_SLOT_CLOSING])) != NULL) {
+        struct tp_slot *slot = TP_CONTAINER(first, struct tp_slot, link);
+        void *connection = slot->connection;
+        pthread_mutex_unlock(&pool->lock);
+        pool->vtable->close(connection, false);
+        tp__pool_event(pool, TP_EVENT_REMOVE, slot->backend_pid, 0, NULL, "%s",
+                       tp_close_reason_name(slot->reason));
+        pthread_mutex_lock(&pool->lock);
+        tp__slot_emptied_locked(slot);
+    }
+    tp__pool_report_state_locked(pool);
+    pthread_mutex_unlock(&pool->lock);
+}
+
+static bool is_idle_too_long(const struct tp_slot *slot, int64_t now)
+{
+    const struct tp_pool_limits *limits = &slot->pool->limits;
+    return limits->idle_timeout_us > 0 && now >= slot->idle_since + limits->idle_timeout_us &&
+           tp__pool_total_locked(slot->pool) - slot->pool->counts[TP_SLOT_CLOSING] > limits->min;
+}
+
+static bool needs_ping(const struct tp_slot *slot, int64_t now)
+{
+    const struct tp_pool_limits *limits = &slot->pool->limits;
+    int64_t seen = slot->idle_since > slot->checked_at ? slot->idle_since : slot->checked_at;
+    return limits->health_interval_us > 0 && now >= seen + limits->health_interval_us;
+}
+
+/* The least recently used ones are at the end of the list and go first. One
+ * connection is pinged at a time, so that the others stay at hand. */
+static void reap_locked(tp_pool *pool, int64_t now)
+{
+    struct tp_list *head = &pool->lists[TP_SLOT_IDLE], *node, *before;
+    for (node = head->prev; node != head; node = before) {
+        struct tp_slot *slot = TP_CONTAINER(node, struct tp_slot, link);
+        enum tp_close_reason why = TP_CLOSE_IDLE_TIMEOUT;
+        before = node->prev;
+        if (tp__slot_is_worn_locked(slot, now, &why) || is_idle_too_long(slot, now)) {
+            tp__slot_close_locked(slot, why);
+        } else if (needs_ping(slot, now) && pool->counts[TP_SLOT_MENDING] == 0) {
+            slot->chore = TP_CHORE_PING;
+            tp__slot_move_locked(slot, TP_SLOT_MENDING);
+        }
+    }
+}
+
+/* --------------------------------------------------------------- connecting */
+
+/* When the next attempt may be made while connecting fails. */
+static int64_t next_attempt_locked(const tp_pool *pool)
+{
+    int64_t soon = pool->last_connect_at + CONNECT_AGAIN_US;
+    return pool->waiting > 0 && soon < pool->next_connect_at ? soon : pool->next_connect_at;
+}
+
+static int connects_wanted_locked(const tp_pool *pool)
+{
+    int total = tp__pool_total_locked(pool);
+    int fill = pool->limits.min - total;
+    int demand = pool->waiting - pool->counts[TP_SLOT_OPENING];
+    int wanted = fill > demand ? fill : demand;
+    if (pool->closed || pool->draining || wanted < 0)
+        return 0;
+    return wanted < pool->counts[TP_SLOT_EMPTY] ? wanted : pool->counts[TP_SLOT_EMPTY];
+}
+
+/* While connecting fails, one attempt at a time finds out whether it works again. */
+static int connects_due_locked(const tp_pool *pool, int64_t now)
+{
+    int wanted = connects_wanted_locked(pool);
+    if (pool->connect_failures_in_row == 0 || wanted == 0)
+        return wanted;
+    return pool->counts[TP_SLOT_OPENING] == 0 && now >= next_attempt_locked(pool) ? 1 : 0;
+}
+
+static void begin_connects_locked(tp_pool *pool, int64_t now)
+{
+    for (int due = connects_due_locked(pool, now); due > 0; due--) {
+        struct tp_list *first = tp__list_first(&pool->lists[TP_SLOT_EMPTY]);
+        struct tp_slot *slot = TP_CONTAINER(first, struct tp_slot, link);
+        slot->chore = TP_CHORE_OPEN;
+        slot->opened_at = now;
+        atomic_store(&slot->hangup, false);
+        slot->epoch = atomic_load(&pool->epoch);
+        tp__slot_move_locked(slot, TP_SLOT_OPENING);
+    }
+}
+
+/* Lifetimes are spread over the last tenth, so that connections that were made
+ * together do not all end together. The jitter is drawn once, at birth. */
+static int64_t draw_expiry_locked(tp_pool *pool, int64_t now)
+{
+    int64_t life = pool->limits.max_lifetime_us;
+    if (life <= 0)
+        return TP_NEVER;
+    return now + life - tp__random_below(&pool->jitter_seed, life / 10);
+}
+
+static void connected_locked(struct tp_slot *slot, int64_t now)
+{
+    tp_pool *pool = slot->pool;
+    pool->connect_failures_in_row = 0;
+    pool->ever_connected = true;
+    pool->totals.connects++;
+    tp__histogram_record(&pool->connect_times, now - slot->opened_at);
+    tp__backoff_reset(&pool->connect_backoff);
+    slot->uses = 0;
+    slot->checked_at = now;
+    slot->expires_at = draw_expiry_locked(pool, now);
+    atomic_store(&slot->tx_state, TP_TX_IDLE);
+}
+
+static void mended_locked(struct tp_slot *slot, int64_t now)
+{
+    enum tp_close_reason why;
+    slot->checked_at = now;
+    if (slot->pool->closed || slot->pool->draining)
+        tp__slot_close_locked(slot, TP_CLOSE_POOL_CLOSED);
+    else if (tp__slot_is_worn_locked(slot, now, &why))
+        tp__slot_close_locked(slot, why);
+    else
+        tp__pool_serve_locked(slot, tp__now_coarse());
+}
+
+static void connect_failed_locked(struct tp_slot *slot, const struct tp_error *err)
+{
+    tp_pool *pool = slot->pool;
+    int64_t now = tp_now();
+    pool->connect_failures_in_row++;
+    pool->totals.connect_failures++;
+    pool->totals.errors_by_kind[err->kind]++;
+    pool->last_error = *err;
+    pool->last_connect_at = now;
+    pool->next_connect_at = now + tp__backoff_next(&pool->connect_backoff);
+    slot->connection = NULL;
+    slot->fd = -1;
+    tp__slot_move_locked(slot, TP_SLOT_EMPTY);
+    /* A wrong password does not get better by waiting: everybody hears of it now,
+     * unless connections that do work may still serve them. */
+    bool others = pool->counts[TP_SLOT_LEASED] + pool->counts[TP_SLOT_MENDING] > 0;
+    if (!err->retryable && !others)
+        tp__pool_refuse_all_locked(pool, TP_ERR_CONNECTION);
+}
+
+/* 57P02 and 57P03: the server crashed or is on its way up or down. What was
+ * connected to it before is of no use any more. */
+static bool says_server_gone(const struct tp_error *err)
+{
+    return strcmp(err->code, "57P02") == 0 || strcmp(err->code, "57P03") == 0;
+}
+
+static void connect_failed(struct tp_slot *slot, const struct tp_error *err)
+{
+    tp_pool *pool = slot->pool;
+    if (slot->connection != NULL)
+        pool->vtable->close(slot->connection, false);
+    if (says_server_gone(err))
+        tp__pool_bump_epoch(pool);
+    pthread_mutex_lock(&pool->lock);
+    connect_failed_locked(slot, err);
+    int attempt = (int)pool->connect_failures_in_row;
+    tp__pool_report_state_locked(pool);
+    pthread_mutex_unlock(&pool->lock);
+    tp__pool_event(pool, TP_EVENT_ERROR, 0, attempt, err->code, "%.400s", err->message);
+}
+
+/* ------------------------------------------------------------------- chores */
+
+static void chore_done(struct tp_slot *slot, const struct tp_wait *wait)
+{
+    tp_pool *pool = slot->pool;
+    bool opened = slot->chore == TP_CHORE_OPEN;
+    arm(pool, slot, wait->fd, EPOLLRDHUP | EPOLLET);
+    slot->due = 0;
+    slot->ready = 0;
+    if (opened) {
+        slot->backend_pid = wait->backend_pid;
+        tp__pool_event(pool, TP_EVENT_CONNECT, slot->backend_pid, 0, NULL, "connected");
+    }
+    pthread_mutex_lock(&pool->lock);
+    int64_t now = tp_now();
+    if (opened)
+        connected_locked(slot, now);
+    mended_locked(slot, now);
+    tp__pool_report_state_locked(pool);
+    pthread_mutex_unlock(&pool->lock);
+}
+
+static void chore_failed(struct tp_slot *slot, const struct tp_error *err)
+{
+    slot->due = 0;
+    slot->ready = 0;
+    if (slot->chore == TP_CHORE_OPEN) {
+        connect_failed(slot, err);
+        return;
+    }
+    pthread_mutex_lock(&slot->pool->lock);
+    tp__slot_close_locked(slot, TP_CLOSE_DEAD);
+    pthread_mutex_unlock(&slot->pool->lock);
+}
+
+static void step_slot(struct tp_slot *slot)
+{
+    tp_pool *pool = slot->pool;
+    struct tp_error err;
+    struct tp_wait wait = {.fd = -1, .events = 0, .deadline = TP_NEVER, .backend_pid = 0};
+    int ready = slot->ready;
+
+    tp__error_clear(&err);
+    slot->ready = 0;
+    if (slot->connection == NULL) {
+        slot->connection = pool->vtable->open(pool->ctx, &err);
+        if (slot->connection == NULL) {
+            chore_failed(slot, &err);
+            return;
+        }
+    }
+    switch (pool->vtable->step(slot->connection, slot->chore, ready, &wait, &err)) {
+    case TP_DONE:
+        chore_done(slot, &wait);
+        break;
+    case TP_WAIT:
+        slot->due = wait.deadline;
+        arm_for_wait(pool, slot, &wait);
+        break;
+    default:
+        chore_failed(slot, &err);
+    }
+}
+
+static bool has_chore(struct tp_slot *slot, int64_t now, bool rung)
+{
+    pthread_mutex_lock(&slot->pool->lock);
+    bool busy = slot->state == TP_SLOT_OPENING || slot->state == TP_SLOT_MENDING;
+    pthread_mutex_unlock(&slot->pool->lock);
+    return busy && (rung || slot->ready != 0 || now >= slot->due);
+}
+
+/* A ring may mean that an errand of a connection is done, so all are stepped. */
+static void step_slots(tp_pool *pool, bool rung)
+{
+    int64_t now = tp_now();
+    for (int i = 0; i < pool->limits.max; i++) {
+        if (has_chore(&pool->slots[i], now, rung))
+            step_slot(&pool->slots[i]);
+    }
+}
+
+/* --------------------------------------------------------------------- loop */
+
+static int64_t earlier(int64_t a, int64_t b)
+{
+    return a < b ? a : b;
+}
+
+static int64_t slot_due_locked(const struct tp_slot *slot, int64_t now)
+{
+    const struct tp_pool_limits *limits = &slot->pool->limits;
+    int64_t idle = limits->idle_timeout_us > 0 ? limits->idle_timeout_us : TP_NEVER;
+    int64_t health = limits->health_interval_us > 0 ? limits->health_interval_us : TP_NEVER;
+    switch (slot->state) {
+    case TP_SLOT_OPENING:
+    case TP_SLOT_MENDING:
+        return slot->due;
+    case TP_SLOT_CLOSING:
+        return now;
+    case TP_SLOT_IDLE: {
+        int64_t seen = slot->idle_since > slot->checked_at ? slot->idle_since : slot->checked_at;
+        int64_t due = earlier(slot->expires_at, tp__after(seen, health));
+        bool surplus = tp__pool_total_locked(slot->pool) > limits->min;
+        return surplus ? earlier(due, tp__after(slot->idle_since, idle)) : due;
+    }
+    case TP_SLOT_LEASED: /* comes back without a ring, and may rest from then on */
+        return tp__after(now, earlier(idle, health));
+    default:
+        return TP_NEVER;
+    }
+}
+
+static int64_t next_pass_due(tp_pool *pool)
+{
+    pthread_mutex_lock(&pool->lock);
+    int64_t now = tp_now();
+    int64_t due = now + SLEEP_AT_MOST_US;
+    for (int i = 0; i < pool->limits.max; i++)
+        due = earlier(due, slot_due_locked(&pool->slots[i], now));
+    if (pool->connect_failures_in_row > 0 && connects_wanted_locked(pool) > 0 &&
+        pool->counts[TP_SLOT_OPENING] == 0)
+        due = earlier(due, next_attempt_locked(pool));
+    pthread_mutex_unlock(&pool->lock);
+    return due;
+}
+
+static void pass(tp_pool *pool)
+{
+    bool rung = tp__wake_clear(pool->wake);
+    pthread_mutex_lock(&pool->lock);
+    reap_locked(pool, tp_now());
+    pthread_mutex_unlock(&pool->lock);
+    close_slots(pool);
+    pthread_mutex_lock(&pool->lock);
+    begin_connects_locked(pool, tp_now());
+    pthread_mutex_unlock(&pool->lock);
+    step_slots(pool, rung);
+}
+
+static void *keeper_main(void *arg)
+{
+    tp_pool *pool = arg;
+    while (!atomic_load(&pool->keeper_stop)) {
+        pass(pool);
+        sleep_until(pool, next_pass_due(pool));
+    }
+    return NULL;
+}
+
+static bool open_epoll(tp_pool *pool)
+{
+    struct epoll_event event = {.events = EPOLLIN, .data.ptr = NULL};
+    pool->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+    return pool->epoll_fd >= 0 &&
+           epoll_ctl(pool->epoll_fd, EPOLL_CTL_ADD, tp__wake_fd(pool->wake), &event) == 0;
+}
+
+bool tp__keeper_start_locked(tp_pool *pool)
+{
+    if (pool->keeper_started)
+        return true;
+    if (!open_epoll(pool))
+        return false;
+    sigset_t all, before;
+    sigfillset(&all);
+    atomic_store(&pool->keeper_stop, false);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    pool->keeper_started = pthread_create(&pool->keeper, NULL, keeper_main, pool) == 0;
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    if (!pool->keeper_started) {
+        close(pool->epoll_fd);
+        pool->epoll_fd = -1;
+    }
+    return pool->keeper_started;
+}
+
+/* After the thread has ended, whatever is not leased is closed here; leases are
+ * closed by whoever brings them back. */
+static void close_the_rest(tp_pool *pool)
+{
+    pthread_mutex_lock(&pool->lock);
+    for (int i = 0; i < pool->limits.max; i++) {
+        struct tp_slot *slot = &pool->slots[i];
+        if (slot->state == TP_SLOT_OPENING && slot->connection == NULL)
+            tp__slot_move_locked(slot, TP_SLOT_EMPTY);
+        else if (slot->state != TP_SLOT_EMPTY && slot->state != TP_SLOT_LEASED &&
+                 slot->state != TP_SLOT_CLOSING)
+            tp__slot_close_locked(slot, TP_CLOSE_POOL_CLOSED);
+    }
+    pthread_mutex_unlock(&pool->lock);
+    close_slots(pool);
+    pthread_mutex_lock(&pool->lock);
+    pool->keeper_started = false;
+    pthread_mutex_unlock(&pool->lock);
+}
+
+void tp__keeper_stop(tp_pool *pool)
+{
+    atomic_store(&pool->keeper_stop, true);
+    tp__wake_ring(pool->wake);
+    pthread_join(pool->keeper, NULL);
+    close_the_rest(pool);
+    close(pool->epoll_fd);
+    pool->epoll_fd = -1;
+}

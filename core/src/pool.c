@@ -1,0 +1,593 @@
+/* Slots, waiters and hand-off; see pool.h for the states of a slot. */
+#include "pool.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "clock.h"
+#include "error.h"
+#include "keeper.h"
+#include "pool_report.h"
+
+/* A connection that rested longer than this is looked at before it is lent: a look
+ * is a system call, and one that was used a moment ago is known to live. Hang-ups
+ * are seen by the housekeeper's epoll within a millisecond or so; this covers the
+ * time until it has run. */
+enum { LOOK_AFTER_US = 10 * 1000 };
+
+unsigned tp__fork_count;
+
+static void count_fork(void)
+{
+    tp__fork_count++;
+}
+
+static void watch_forks(void)
+{
+    pthread_atfork(NULL, NULL, count_fork);
+}
+
+/* ------------------------------------------------------------ life of a pool */
+
+static void init_sync(tp_pool *pool)
+{
+    pthread_condattr_t attr;
+    pthread_mutex_init(&pool->lock, NULL);
+    pthread_condattr_init(&attr);
+    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+    pthread_cond_init(&pool->returned, &attr);
+    pthread_condattr_destroy(&attr);
+}
+
+static void init_slots(tp_pool *pool)
+{
+    for (int state = 0; state < TP_SLOT_STATES; state++) {
+        tp__list_init(&pool->lists[state]);
+        pool->counts[state] = 0;
+    }
+    tp__list_init(&pool->waiters);
+    pool->waiting = 0;
+    for (int i = 0; i < pool->limits.max; i++) {
+        struct tp_slot *slot = &pool->slots[i];
+        slot->pool = pool;
+        slot->state = TP_SLOT_EMPTY;
+        slot->connection = NULL;
+        slot->fd = -1;
+        tp__list_push_back(&pool->lists[TP_SLOT_EMPTY], &slot->link);
+        pool->counts[TP_SLOT_EMPTY]++;
+    }
+}
+
+enum tp_status tp__pool_new(tp_pool **out, const struct tp_pool_limits *limits,
+                            const struct tp_pool_vtable *vtable, void *ctx,
+                            void (*free_ctx)(void *), struct tp_error *err)
+{
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    pthread_once(&once, watch_forks);
+
+    tp_pool *pool = calloc(1, sizeof *pool);
+    struct tp_slot *slots = calloc((size_t)limits->max, sizeof *slots);
+    struct tp_wake *wake = tp__wake_new();
+    if (pool == NULL || slots == NULL || wake == NULL) {
+        free(pool);
+        free(slots);
+        tp__wake_release(wake);
+        return tp__error_set(err, TP_ERR_MEMORY, "no memory or file descriptors for a pool");
+    }
+    pool->limits = *limits;
+    pool->vtable = vtable;
+    pool->ctx = ctx;
+    pool->free_ctx = free_ctx;
+    pool->slots = slots;
+    pool->wake = wake;
+    pool->configured = true;
+    pool->epoll_fd = -1;
+    pool->fork_count = tp__fork_count;
+    pool->reported_state = TP_POOL_STARTING;
+    atomic_init(&pool->refs, 1);
+    init_sync(pool);
+    init_slots(pool);
+    tp__events_init(&pool->events);
+    tp__backoff_init(&pool->connect_backoff, limits->connect_base_us, limits->connect_max_us, 0);
+    pool->jitter_seed = (uint64_t)tp_now() ^ (uint64_t)(uintptr_t)pool;
+    *out = pool;
+    return TP_OK;
+}
+
+tp_pool *tp_pool_retain(tp_pool *pool)
+{
+    atomic_fetch_add(&pool->refs, 1);
+    return pool;
+}
+
+void tp_pool_release(tp_pool *pool)
+{
+    if (pool == NULL || atomic_fetch_sub(&pool->refs, 1) != 1)
+        return;
+    tp_pool_close(pool);
+    for (int i = 0; i < pool->limits.max; i++) {
+        if (pool->slots[i].connection != NULL)
+            pool->vtable->close(pool->slots[i].connection, false);
+    }
+    if (pool->free_ctx != NULL)
+        pool->free_ctx(pool->ctx);
+    tp__wake_release(pool->wake);
+    tp__events_deinit(&pool->events);
+    pthread_cond_destroy(&pool->returned);
+    pthread_mutex_destroy(&pool->lock);
+    free(pool->slots);
+    free(pool);
+}
+
+/* In a child of fork: the threads of the parent, its housekeeper among them, do not
+ * exist here, and the connections belong to the parent. Everything starts afresh;
+ * leases that were out become invalid. */
+static void start_afresh(tp_pool *pool)
+{
+    pool->fork_count = tp__fork_count;
+    init_sync(pool);
+    pthread_mutex_init(&pool->events.lock, NULL);
+    for (int i = 0; i < pool->limits.max; i++) {
+        struct tp_slot *slot = &pool->slots[i];
+        if (slot->connection != NULL)
+            pool->vtable->close(slot->connection, true);
+        atomic_fetch_add(&slot->generation, 1);
+    }
+    init_slots(pool);
+    if (pool->epoll_fd >= 0)
+        close(pool->epoll_fd);
+    pool->epoll_fd = -1;
+    pool->keeper_started = false;
+    struct tp_wake *wake = tp__wake_new();
+    if (wake != NULL) {
+        tp__wake_release(pool->wake);
+        pool->wake = wake;
+    } else {
+        pool->closed = true; /* without a descriptor there is no housekeeper */
+    }
+}
+
+static inline void lock_pool(tp_pool *pool)
+{
+    if (pool->fork_count != tp__fork_count)
+        start_afresh(pool);
+    pthread_mutex_lock(&pool->lock);
+}
+
+/* ------------------------------------------------------------------- slots */
+
+void tp__slot_move_locked(struct tp_slot *slot, enum tp_slot_state to)
+{
+    tp_pool *pool = slot->pool;
+    tp__list_remove(&slot->link);
+    pool->counts[slot->state]--;
+    pool->counts[to]++;
+    slot->state = to;
+    if (to == TP_SLOT_IDLE)
+        tp__list_push_front(&pool->lists[to], &slot->link);
+    else
+        tp__list_push_back(&pool->lists[to], &slot->link);
+}
+
+int tp__pool_total_locked(const tp_pool *pool)
+{
+    return pool->limits.max - pool->counts[TP_SLOT_EMPTY];
+}
+
+void tp__slot_emptied_locked(struct tp_slot *slot)
+{
+    slot->connection = NULL;
+    slot->fd = -1;
+    slot->pool->totals.closed[slot->reason]++;
+    tp__slot_move_locked(slot, TP_SLOT_EMPTY);
+}
+
+void tp__slot_close_locked(struct tp_slot *slot, enum tp_close_reason reason)
+{
+    slot->reason = reason;
+    tp__slot_move_locked(slot, TP_SLOT_CLOSING);
+}
+
+/* Bytes are copied as they are and made presentable if they are ever shown. */
+static void note_sql_locked(struct tp_slot *slot, const char *sql, size_t len)
+{
+    if (len >= sizeof slot->sql)
+        len = sizeof slot->sql - 1;
+    if (len > 0)
+        memcpy(slot->sql, sql, len);
+    slot->sql[len] = '\0';
+}
+
+static void note_place_locked(struct tp_slot *slot, const char *place, int line)
+{
+    size_t len = strnlen(place, sizeof slot->place - 1);
+    memcpy(slot->place, place, len);
+    slot->place[len] = '\0';
+    slot->line = line;
+}
+
+static void lend_locked(struct tp_slot *slot, int64_t now)
+{
+    atomic_fetch_add_explicit(&slot->generation, 1, memory_order_relaxed);
+    slot->acquired_at = now;
+    slot->place[0] = '\0';
+    slot->sql[0] = '\0';
+    if (slot->state != TP_SLOT_LEASED)
+        tp__slot_move_locked(slot, TP_SLOT_LEASED);
+    slot->pool->totals.acquires++;
+}
+
+static void leave_queue_locked(tp_pool *pool, struct tp_waiter *waiter)
+{
+    tp__list_remove(&waiter->link);
+    waiter->queued = false;
+    pool->waiting--;
+    if (waiter->has_cond)
+        pthread_cond_signal(&waiter->cond);
+}
+
+void tp__pool_serve_locked(struct tp_slot *slot, int64_t now)
+{
+    tp_pool *pool = slot->pool;
+    struct tp_list *first = tp__list_first(&pool->waiters);
+    if (first == NULL) {
+        slot->idle_since = now;
+        tp__slot_move_locked(slot, TP_SLOT_IDLE);
+        return;
+    }
+    struct tp_waiter *waiter = TP_CONTAINER(first, struct tp_waiter, link);
+    lend_locked(slot, now);
+    note_sql_locked(slot, waiter->sql, waiter->sql_len);
+    waiter->slot = slot;
+    tp__histogram_record(&pool->wait_times, tp_now() - waiter->since);
+    leave_queue_locked(pool, waiter);
+}
+
+void tp__pool_refuse_all_locked(tp_pool *pool, enum tp_status status)
+{
+    struct tp_list *first;
+    while ((first = tp__list_first(&pool->waiters)) != NULL) {
+        struct tp_waiter *waiter = TP_CONTAINER(first, struct tp_waiter, link);
+        waiter->failed = true;
+        waiter->status = status;
+        leave_queue_locked(pool, waiter);
+    }
+}
+
+/* Why a connection must not be used again, if it must not. */
+bool tp__slot_is_worn_locked(const struct tp_slot *slot, int64_t now, enum tp_close_reason *why)
+{
+    const tp_pool *pool = slot->pool;
+    if (atomic_load_explicit(&slot->hangup, memory_order_relaxed))
+        *why = TP_CLOSE_DEAD;
+    else if (slot->epoch != atomic_load_explicit(&pool->epoch, memory_order_relaxed))
+        *why = TP_CLOSE_SERVER_GONE;
+    else if (now >= slot->expires_at)
+        *why = TP_CLOSE_MAX_LIFETIME;
+    else if (pool->limits.max_uses > 0 && slot->uses >= pool->limits.max_uses)
+        *why = TP_CLOSE_MAX_USES;
+    else
+        return false;
+    return true;
+}
+
+/* ------------------------------------------------------------------ acquire */
+
+/* The most recently used idle connection that is not worn, or NULL. */
+static struct tp_slot *take_idle_locked(tp_pool *pool, int64_t now, bool *closing)
+{
+    struct tp_list *first;
+    while ((first = tp__list_first(&pool->lists[TP_SLOT_IDLE])) != NULL) {
+        struct tp_slot *slot = TP_CONTAINER(first, struct tp_slot, link);
+        enum tp_close_reason why;
+        if (!tp__slot_is_worn_locked(slot, now, &why)) {
+            lend_locked(slot, now);
+            slot->owner = (uintptr_t)pthread_self();
+            tp__histogram_record(&pool->wait_times, 0);
+            return slot;
+        }
+        tp__slot_close_locked(slot, why);
+        *closing = true;
+    }
+    return NULL;
+}
+
+static enum tp_acquired refuse(struct tp_error *err, enum tp_status status, const char *why)
+{
+    tp__error_set(err, status, "%s", why);
+    return TP_REFUSED;
+}
+
+static enum tp_acquired join_queue_locked(tp_pool *pool, struct tp_waiter *waiter,
+                                          struct tp_error *err)
+{
+    int cap = pool->limits.max_waiting;
+    if (cap > 0 && pool->waiting >= cap) {
+        tp__error_set(err, TP_ERR_BUSY, "%d callers wait for a connection already (max_waiting)",
+                      pool->waiting);
+        return TP_REFUSED;
+    }
+    if (!tp__keeper_start_locked(pool))
+        return refuse(err, TP_ERR_CONNECTION, "the pool's housekeeper thread could not start");
+    waiter->since = tp_now();
+    waiter->slot = NULL;
+    waiter->failed = false;
+    waiter->queued = true;
+    tp__list_push_back(&pool->waiters, &waiter->link);
+    pool->waiting++;
+    return TP_QUEUED;
+}
+
+enum tp_acquired tp__pool_acquire(tp_pool *pool, struct tp_waiter *waiter, struct tp_error *err)
+{
+    enum tp_acquired how;
+    bool ring = false;
+
+    lock_pool(pool);
+    if (!pool->configured) {
+        how = refuse(err, TP_ERR_NOT_CONFIGURED,
+                     "the database is not configured: set DATABASE_URL or DB_HOST, or give "
+                     "tidepool.open a url");
+    } else if (pool->closed || pool->draining) {
+        how = refuse(err, TP_ERR_POOL_CLOSED,
+                     pool->closed ? "the pool is closed" : "the pool is draining");
+    } else {
+        waiter->slot = take_idle_locked(pool, tp__now_coarse(), &ring);
+        if (waiter->slot != NULL)
+            note_sql_locked(waiter->slot, waiter->sql, waiter->sql_len);
+        how = waiter->slot != NULL ? TP_ACQUIRED : join_queue_locked(pool, waiter, err);
+        ring |= how == TP_QUEUED;
+    }
+    pthread_mutex_unlock(&pool->lock);
+    if (ring)
+        tp__wake_ring(pool->wake);
+    return how;
+}
+
+bool tp_pool_try_acquire(tp_pool *pool, const char *place, int line, tp_lease *out)
+{
+    bool unused = false;
+    struct tp_slot *slot = NULL;
+
+    lock_pool(pool);
+    struct tp_list *first = tp__list_first(&pool->lists[TP_SLOT_IDLE]);
+    if (first != NULL && !pool->closed && !pool->draining) {
+        struct tp_slot *head = TP_CONTAINER(first, struct tp_slot, link);
+        int64_t now = tp__now_coarse();
+        enum tp_close_reason why;
+        if (now - head->idle_since < LOOK_AFTER_US && !tp__slot_is_worn_locked(head, now, &why))
+            slot = take_idle_locked(pool, now, &unused);
+    }
+    if (slot != NULL && place != NULL)
+        note_place_locked(slot, place, line);
+    pthread_mutex_unlock(&pool->lock);
+    if (slot == NULL)
+        return false;
+    out->slot = slot;
+    out->generation = atomic_load_explicit(&slot->generation, memory_order_relaxed);
+    return true;
+}
+
+static enum tp_acquired poll_locked(tp_pool *pool, struct tp_waiter *waiter, int64_t deadline,
+                                    struct tp_error *err)
+{
+    if (waiter->slot != NULL) {
+        waiter->slot->owner = (uintptr_t)pthread_self();
+        return TP_ACQUIRED;
+    }
+    if (waiter->failed) {
+        tp__report_refusal_locked(pool, waiter->status, err);
+        return TP_REFUSED;
+    }
+    if (tp_now() < deadline)
+        return TP_QUEUED;
+    tp__report_timeout_locked(pool, tp_now() - waiter->since, err);
+    leave_queue_locked(pool, waiter);
+    pool->totals.acquire_timeouts++;
+    return TP_REFUSED;
+}
+
+enum tp_acquired tp__pool_poll(tp_pool *pool, struct tp_waiter *waiter, int64_t deadline,
+                               struct tp_error *err)
+{
+    lock_pool(pool);
+    enum tp_acquired how = poll_locked(pool, waiter, deadline, err);
+    pthread_mutex_unlock(&pool->lock);
+    if (how != TP_QUEUED && waiter->has_cond) {
+        pthread_cond_destroy(&waiter->cond);
+        waiter->has_cond = false;
+    }
+    return how;
+}
+
+bool tp__pool_all_held_by_caller(tp_pool *pool)
+{
+    bool all = true;
+    lock_pool(pool);
+    for (int i = 0; all && i < pool->limits.max; i++) {
+        const struct tp_slot *slot = &pool->slots[i];
+        all = slot->state == TP_SLOT_LEASED && slot->owner == (uintptr_t)pthread_self();
+    }
+    pthread_mutex_unlock(&pool->lock);
+    return all;
+}
+
+void tp__pool_park(tp_pool *pool, struct tp_waiter *waiter, int64_t deadline)
+{
+    struct timespec until = tp__timespec(deadline);
+
+    lock_pool(pool);
+    if (!waiter->has_cond) {
+        pthread_condattr_t attr;
+        pthread_condattr_init(&attr);
+        pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+        pthread_cond_init(&waiter->cond, &attr);
+        pthread_condattr_destroy(&attr);
+        waiter->has_cond = true;
+    }
+    int status = 0;
+    while (waiter->queued && status == 0)
+        status = pthread_cond_timedwait(&waiter->cond, &pool->lock, &until);
+    pthread_mutex_unlock(&pool->lock);
+}
+
+void tp__pool_leave(tp_pool *pool, struct tp_waiter *waiter)
+{
+    lock_pool(pool);
+    if (waiter->queued) {
+        leave_queue_locked(pool, waiter);
+        pool->totals.acquire_cancels++;
+    }
+    struct tp_slot *slot = waiter->slot;
+    uint64_t generation = slot != NULL ? atomic_load(&slot->generation) : 0;
+    pthread_mutex_unlock(&pool->lock);
+    if (waiter->has_cond)
+        pthread_cond_destroy(&waiter->cond);
+    waiter->has_cond = false;
+    waiter->slot = NULL;
+    if (slot != NULL)
+        (void)tp__pool_return(slot, generation, TP_FATE_KEEP, TP_CLOSE_IN_DOUBT, NULL);
+}
+
+/* ------------------------------------------------------------------- return */
+
+static void count_usage_locked(tp_pool *pool, const struct tp_usage *usage)
+{
+    if (usage->query_us >= 0) {
+        pool->totals.queries++;
+        pool->totals.query_failures += usage->failed;
+        tp__histogram_record(&pool->query_times, usage->query_us);
+    }
+    if (usage->failed)
+        pool->totals.errors_by_kind[usage->kind]++;
+    pool->totals.rollbacks += usage->rollback;
+}
+
+/* Decides what becomes of the connection; true when the housekeeper has work. */
+static bool settle_locked(struct tp_slot *slot, enum tp_fate fate, enum tp_close_reason reason)
+{
+    tp_pool *pool = slot->pool;
+    int64_t now = tp__now_coarse();
+    if (fate != TP_FATE_CLOSE) {
+        enum tp_close_reason worn;
+        if (pool->closed || pool->draining)
+            fate = TP_FATE_CLOSE, reason = TP_CLOSE_POOL_CLOSED;
+        else if (tp__slot_is_worn_locked(slot, now, &worn))
+            fate = TP_FATE_CLOSE, reason = worn;
+    }
+    if (fate == TP_FATE_KEEP) {
+        tp__pool_serve_locked(slot, now);
+        return false;
+    }
+    if (fate == TP_FATE_RESET) {
+        slot->chore = TP_CHORE_RESET;
+        tp__slot_move_locked(slot, TP_SLOT_MENDING);
+        return true;
+    }
+    tp__slot_close_locked(slot, reason);
+    return true;
+}
+
+/* The housekeeper of a closed pool has gone: the connection is closed here. */
+static void close_here(struct tp_slot *slot)
+{
+    slot->pool->vtable->close(slot->connection, false);
+    pthread_mutex_lock(&slot->pool->lock);
+    tp__slot_emptied_locked(slot);
+    pthread_mutex_unlock(&slot->pool->lock);
+}
+
+bool tp__pool_return(struct tp_slot *slot, uint64_t generation, enum tp_fate fate,
+                     enum tp_close_reason reason, const struct tp_usage *usage)
+{
+    tp_pool *pool = slot->pool;
+    lock_pool(pool);
+    if (slot->state != TP_SLOT_LEASED || atomic_load(&slot->generation) != generation) {
+        pthread_mutex_unlock(&pool->lock);
+        return false;
+    }
+    if (usage != NULL)
+        count_usage_locked(pool, usage);
+    atomic_fetch_add_explicit(&slot->generation, 1, memory_order_relaxed);
+    slot->uses++;
+    bool ring = settle_locked(slot, fate, reason);
+    bool orphan = slot->state == TP_SLOT_CLOSING && pool->closed && !pool->keeper_started;
+    if (pool->draining)
+        pthread_cond_broadcast(&pool->returned);
+    pthread_mutex_unlock(&pool->lock);
+    if (orphan)
+        close_here(slot);
+    else if (ring)
+        tp__wake_ring(pool->wake);
+    return true;
+}
+
+void tp__pool_count_query(tp_pool *pool, const struct tp_usage *usage)
+{
+    lock_pool(pool);
+    count_usage_locked(pool, usage);
+    pthread_mutex_unlock(&pool->lock);
+}
+
+void tp__pool_note_sql(struct tp_slot *slot, const char *sql, size_t len)
+{
+    lock_pool(slot->pool);
+    note_sql_locked(slot, sql, len);
+    pthread_mutex_unlock(&slot->pool->lock);
+}
+
+void tp__pool_note_place(struct tp_slot *slot, const char *place, int line)
+{
+    lock_pool(slot->pool);
+    note_place_locked(slot, place, line);
+    pthread_mutex_unlock(&slot->pool->lock);
+}
+
+void tp__pool_bump_epoch(tp_pool *pool)
+{
+    atomic_fetch_add(&pool->epoch, 1);
+    tp__wake_ring(pool->wake);
+}
+
+/* -------------------------------------------------------------- drain, close */
+
+void tp_pool_close(tp_pool *pool)
+{
+    lock_pool(pool);
+    bool first = !pool->closed;
+    bool stop = first && pool->keeper_started;
+    pool->closed = true;
+    if (first) {
+        tp__pool_refuse_all_locked(pool, TP_ERR_POOL_CLOSED);
+        struct tp_list *node, *following;
+        TP_LIST_EACH(node, following, &pool->lists[TP_SLOT_IDLE])
+            tp__slot_close_locked(TP_CONTAINER(node, struct tp_slot, link), TP_CLOSE_POOL_CLOSED);
+        tp__pool_report_state_locked(pool);
+    }
+    pthread_cond_broadcast(&pool->returned);
+    pthread_mutex_unlock(&pool->lock);
+    if (stop)
+        tp__keeper_stop(pool);
+}
+
+enum tp_status tp_pool_drain(tp_pool *pool, int64_t deadline, struct tp_error *err)
+{
+    struct timespec until = tp__timespec(deadline);
+    int status = 0;
+
+    lock_pool(pool);
+    if (!pool->closed) {
+        pool->draining = true;
+        tp__pool_refuse_all_locked(pool, TP_ERR_POOL_CLOSED);
+        tp__pool_report_state_locked(pool);
+    }
+    while (!pool->closed && pool->counts[TP_SLOT_LEASED] > 0 && status == 0)
+        status = pthread_cond_timedwait(&pool->returned, &pool->lock, &until);
+    int out = pool->counts[TP_SLOT_LEASED];
+    pthread_mutex_unlock(&pool->lock);
+    tp_pool_close(pool);
+    if (out > 0)
+        return tp__error_set(err, TP_ERR_TIMEOUT, "%d connections were still in use", out);
+    return TP_OK;
+}

@@ -1,0 +1,247 @@
+/* The pool: slots, the queue of waiters, and the hand-off between them.
+ *
+ * It knows nothing of PostgreSQL: connections are `void *` behind a vtable of four
+ * functions, so it is tested with integers. It does no I/O and calls nothing of
+ * the vtable under its lock; what has to be done (connect, mend, close) is left on
+ * a list for the housekeeper (keeper.h).
+ *
+ * Slots. A slot's state is the list it is on:
+ *
+ *     EMPTY --> OPENING --> IDLE <--> LEASED --> MENDING --> IDLE
+ *       ^          |          |         |           |
+ *       +----------+----------+----> CLOSING <------+
+ *
+ * Only the housekeeper moves slots out of EMPTY, OPENING, MENDING and CLOSING.
+ * A slot that becomes IDLE while somebody waits goes to the first waiter at once
+ * (direct hand-off), so that there is never a waiter beside an idle connection and
+ * nobody can overtake.
+ *
+ * Owns: the slots and, through the vtable, their connections.
+ * Thread: any, unless a function says otherwise. */
+#ifndef TP_POOL_H
+#define TP_POOL_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "backoff.h"
+#include "events.h"
+#include "list.h"
+#include "stats.h"
+#include "tidepool.h"
+#include "wake.h"
+
+/* What a connection is waiting for. */
+struct tp_wait {
+    int fd;           /* -1: only the deadline, or a ring of the pool's wake-up */
+    int events;       /* TP_READ | TP_WRITE */
+    int64_t deadline; /* when to step again at the latest */
+    int backend_pid;  /* after TP_DONE of TP_CHORE_OPEN */
+};
+
+/* What the housekeeper does with a connection. */
+enum tp_chore {
+    TP_CHORE_OPEN, /* connect */
+    TP_CHORE_PING, /* one round trip, to see that it lives */
+    TP_CHORE_RESET /* cancel what runs, roll back what is open */
+};
+
+/* Connections, as the pool sees them. `open`, `step` and `close` are called by the
+ * housekeeper (close also by whoever releases into a closed pool), `look` by an
+ * acquirer; never two at once for one connection, never under the pool's lock. */
+struct tp_pool_vtable {
+    /* Begins to connect; NULL when even that failed. `step` finishes it. */
+    void *(*open)(void *ctx, struct tp_error *err);
+    /* Moves a chore on. TP_WAIT: *wait says for what; after TP_DONE wait->fd is
+     * the fd on which a hang-up shows, or -1, and wait->backend_pid is known. */
+    enum tp_step (*step)(void *connection, enum tp_chore chore, int ready, struct tp_wait *wait,
+                         struct tp_error *err);
+    /* A look without waiting: false when the connection is known to be dead. */
+    bool (*look)(void *connection);
+    /* Closes and frees. `forked`: in a child of the process that opened it, where
+     * only the descriptor may be closed. */
+    void (*close)(void *connection, bool forked);
+};
+
+struct tp_pool_limits {
+    int min, max;
+    int max_waiting; /* 0: no limit */
+    int64_t idle_timeout_us, max_lifetime_us, max_uses, health_interval_us; /* 0: off */
+    int64_t connect_base_us, connect_max_us; /* backoff between failed connects */
+};
+
+enum tp_slot_state {
+    TP_SLOT_EMPTY,
+    TP_SLOT_OPENING,
+    TP_SLOT_IDLE,
+    TP_SLOT_LEASED,
+    TP_SLOT_MENDING,
+    TP_SLOT_CLOSING,
+    TP_SLOT_STATES
+};
+
+struct tp_slot {
+    struct tp_list link; /* guarded by pool->lock, as everything here but the atomics */
+    enum tp_slot_state state;
+    tp_pool *pool; /* constant */
+    void *connection;
+    _Atomic uint64_t generation; /* changes with every acquire and release */
+    atomic_bool hangup;          /* the other end has closed */
+    atomic_int tx_state;         /* enum tp_transaction_state, of the borrower */
+    enum tp_chore chore;         /* while OPENING or MENDING */
+    enum tp_close_reason reason; /* while CLOSING */
+    int backend_pid;
+    uint64_t epoch;              /* the pool's epoch at its birth */
+    int64_t uses;
+    int64_t opened_at, expires_at, idle_since, checked_at, acquired_at;
+    uintptr_t owner;  /* the thread that acquired it */
+    char place[80];   /* where in the program */
+    int line;
+    char sql[120];    /* the beginning of the borrower's last statement */
+    /* of the housekeeper alone; due and ready are 0 whenever there is no chore */
+    int fd, armed_events;
+    int64_t due; /* when to step the chore, whatever happens */
+    int ready;   /* what is known of the fd: TP_READ | TP_WRITE */
+};
+
+/* One caller in the queue. It lies in the caller's memory; while `queued` it is
+ * guarded by pool->lock. */
+struct tp_waiter {
+    struct tp_list link;
+    struct tp_slot *slot; /* what it was handed */
+    bool queued, failed;
+    bool has_cond;
+    int64_t since;
+    pthread_cond_t cond;
+    enum tp_status status;
+    const char *sql; /* what the connection is wanted for; may be NULL */
+    size_t sql_len;
+};
+
+struct tp_pool {
+    pthread_mutex_t lock;
+    pthread_cond_t returned; /* a lease came back; for drain */
+    atomic_int refs;
+    const struct tp_pool_vtable *vtable;
+    void *ctx;
+    void (*free_ctx)(void *ctx);
+    struct tp_pool_limits limits;
+    unsigned fork_count; /* of tp__fork_count when it was made */
+
+    struct tp_slot *slots; /* limits.max of them */
+    struct tp_list lists[TP_SLOT_STATES];
+    int counts[TP_SLOT_STATES];
+    struct tp_list waiters;
+    int waiting;
+    bool configured, draining, closed;
+    _Atomic uint64_t epoch; /* bumped when the server is known to have gone */
+
+    /* the housekeeper's */
+    bool keeper_started;
+    atomic_bool keeper_stop;
+    pthread_t keeper;
+    int epoll_fd;
+    struct tp_wake *wake;
+    struct tp_backoff connect_backoff;
+    int64_t next_connect_at, last_connect_at;
+    uint64_t jitter_seed;
+
+    /* what went on; guarded by lock */
+    uint64_t connect_failures_in_row;
+    bool ever_connected;
+    enum tp_pool_state reported_state;
+    struct tp_error last_error;
+    struct tp_stats totals; /* only the counters */
+    struct tp_histogram wait_times, connect_times, query_times;
+
+    struct tp_events events;
+};
+
+/* A pool with one reference; `ctx` is given to vtable->open and freed by free_ctx
+ * (may be NULL) with the pool. Errors: TP_ERR_MEMORY; ctx is then not freed. */
+enum tp_status tp__pool_new(tp_pool **out, const struct tp_pool_limits *limits,
+                            const struct tp_pool_vtable *vtable, void *ctx,
+                            void (*free_ctx)(void *), struct tp_error *err) TP_MUST_CHECK;
+
+enum tp_acquired {
+    TP_ACQUIRED, /* waiter->slot is the caller's */
+    TP_QUEUED,   /* wait */
+    TP_REFUSED   /* err says why */
+};
+
+/* Takes the most recently used idle connection, or joins the queue. The slot may
+ * be stale: the caller checks it (op.c) and comes back if it is dead. */
+enum tp_acquired tp__pool_acquire(tp_pool *pool, struct tp_waiter *waiter, struct tp_error *err);
+
+/* Whether a queued waiter was served or refused, or has to give up because `now`
+ * has reached `deadline`; TP_QUEUED otherwise. */
+enum tp_acquired tp__pool_poll(tp_pool *pool, struct tp_waiter *waiter, int64_t deadline,
+                               struct tp_error *err);
+
+/* Parks the calling thread until the waiter is served or refused or the deadline
+ * has passed. */
+void tp__pool_park(tp_pool *pool, struct tp_waiter *waiter, int64_t deadline);
+
+/* Whether every connection that may exist is leased by the calling thread, so that
+ * parking it would be a deadlock with itself. */
+bool tp__pool_all_held_by_caller(tp_pool *pool);
+
+/* Leaves the queue; a connection that was handed over meanwhile is given back. */
+void tp__pool_leave(tp_pool *pool, struct tp_waiter *waiter);
+
+/* How a connection comes back. */
+enum tp_fate {
+    TP_FATE_KEEP,  /* clean: to the next waiter, or idle */
+    TP_FATE_RESET, /* to be mended first */
+    TP_FATE_CLOSE  /* with a reason */
+};
+/* What the borrower did with it, for the statistics; query_us < 0: no query. */
+struct tp_usage {
+    int64_t query_us;
+    bool failed;
+    enum tp_status kind; /* of the failure */
+    bool rollback;       /* came back in an open transaction */
+};
+
+/* Gives a leased connection back. False when `generation` is not the slot's: it was
+ * given back before. `usage` may be NULL. */
+bool tp__pool_return(struct tp_slot *slot, uint64_t generation, enum tp_fate fate,
+                     enum tp_close_reason reason, const struct tp_usage *usage);
+
+/* Counts a query of a connection that stays leased. */
+void tp__pool_count_query(tp_pool *pool, const struct tp_usage *usage);
+enum tp_statement_event { TP_STATEMENT_HIT, TP_STATEMENT_PREPARED, TP_STATEMENT_EVICTED };
+void tp__pool_count_statement(tp_pool *pool, enum tp_statement_event event);
+/* Notes what a borrower is asking, for the errors of others. */
+void tp__pool_note_sql(struct tp_slot *slot, const char *sql, size_t len);
+void tp__pool_note_place(struct tp_slot *slot, const char *place, int line);
+
+/* Every connection made before now is replaced: the server was restarted. */
+void tp__pool_bump_epoch(tp_pool *pool);
+
+void tp__pool_event(tp_pool *pool, enum tp_event_type type, int pid, int attempt,
+                    const char *code, const char *fmt, ...) TP_PRINTF(6, 7);
+
+/* --- for keeper.c: the caller holds the lock ------------------------------ */
+
+void tp__slot_move_locked(struct tp_slot *slot, enum tp_slot_state to);
+/* To the list of those that the housekeeper closes. */
+void tp__slot_close_locked(struct tp_slot *slot, enum tp_close_reason reason);
+/* Its connection has been closed and freed. */
+void tp__slot_emptied_locked(struct tp_slot *slot);
+/* Whether a connection must not be used again, and why. */
+bool tp__slot_is_worn_locked(const struct tp_slot *slot, int64_t now, enum tp_close_reason *why);
+/* A connection is ready for use: to the first waiter, or idle. */
+void tp__pool_serve_locked(struct tp_slot *slot, int64_t now);
+/* Refuses every waiter with this status; the last error has the words. */
+void tp__pool_refuse_all_locked(tp_pool *pool, enum tp_status status);
+/* Connections that exist or are being made. */
+int tp__pool_total_locked(const tp_pool *pool);
+/* Pushes a state event when the state is not the one last reported. */
+void tp__pool_report_state_locked(tp_pool *pool);
+
+/* How often this process has been forked since the library was loaded (0 in the
+ * first). Source: pthread_atfork(3). */
+extern unsigned tp__fork_count;
+
+#endif

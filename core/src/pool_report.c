@@ -1,0 +1,269 @@
+#include "pool_report.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "clock.h"
+#include "error.h"
+
+/* ------------------------------------------------------------ explanations */
+
+/* Appends to a fixed buffer; what does not fit is cut. */
+static void append(char *out, size_t room, const char *fmt, ...) TP_PRINTF(3, 4);
+static void append(char *out, size_t room, const char *fmt, ...)
+{
+    size_t len = strlen(out);
+    va_list args;
+    va_start(args, fmt);
+    vsnprintf(out + len, room - len, fmt, args);
+    va_end(args);
+}
+
+/* Bytes of the borrower's, made presentable. */
+static void append_text(char *out, size_t room, const char *before, const char *text)
+{
+    char clean[96];
+    tp__text_copy(clean, sizeof clean, text);
+    append(out, room, "%s%s", before, clean);
+}
+
+static void append_place(char *out, size_t room, const struct tp_slot *slot)
+{
+    append_text(out, room, " by ", slot->place);
+    append(out, room, ":%d", slot->line);
+}
+
+static const char *transaction_words(const struct tp_slot *slot)
+{
+    switch (atomic_load_explicit(&slot->tx_state, memory_order_relaxed)) {
+    case TP_TX_OPEN: return ", in a transaction";
+    case TP_TX_FAILED: return ", in a failed transaction";
+    default: return "";
+    }
+}
+
+static void describe_holder(const struct tp_slot *slot, int64_t now, char *out, size_t room)
+{
+    append(out, room, "; held for %.1f s", (double)(now - slot->acquired_at) / 1e6);
+    if (slot->place[0] != '\0')
+        append_place(out, room, slot);
+    append(out, room, "%s", transaction_words(slot));
+    if (slot->sql[0] != '\0')
+        append_text(out, room, ": ", slot->sql);
+}
+
+/* The longest held first, because that is where the leak is. Each round finds the
+ * oldest that is younger than the last one told; pools are small. */
+static void describe_holders(const tp_pool *pool, int64_t now, char *out, size_t room)
+{
+    enum { TELL_AT_MOST = 5 };
+    const struct tp_slot *told[TELL_AT_MOST] = {NULL};
+    for (int n = 0; n < TELL_AT_MOST; n++) {
+        const struct tp_slot *oldest = NULL;
+        for (int i = 0; i < pool->limits.max; i++) {
+            const struct tp_slot *slot = &pool->slots[i];
+            bool again = false;
+            for (int k = 0; k < n; k++)
+                again |= told[k] == slot;
+            if (slot->state == TP_SLOT_LEASED && !again &&
+                (oldest == NULL || slot->acquired_at < oldest->acquired_at))
+                oldest = slot;
+        }
+        if (oldest == NULL)
+            return;
+        told[n] = oldest;
+        describe_holder(oldest, now, out, room);
+    }
+    int more = pool->counts[TP_SLOT_LEASED] - TELL_AT_MOST;
+    if (more > 0)
+        append(out, room, "; and %d more", more);
+}
+
+static bool nothing_connects_locked(const tp_pool *pool)
+{
+    return pool->connect_failures_in_row > 0 && pool->counts[TP_SLOT_LEASED] == 0 &&
+           pool->counts[TP_SLOT_IDLE] == 0;
+}
+
+static void report_unreachable_locked(const tp_pool *pool, struct tp_error *err)
+{
+    *err = pool->last_error;
+    err->attempts = (int)pool->connect_failures_in_row;
+    err->retryable = true;
+}
+
+void tp__report_timeout_locked(const tp_pool *pool, int64_t waited_us, struct tp_error *err)
+{
+    if (nothing_connects_locked(pool)) {
+        report_unreachable_locked(pool, err);
+        return;
+    }
+    tp__error_set(err, TP_ERR_POOL_TIMEOUT, "no connection came free within %lld ms",
+                  (long long)(waited_us / 1000));
+    err->retryable = true;
+    size_t room = sizeof err->message;
+    append(err->message, room, " (max %d: %d in use, %d connecting, %d being mended; %d waiting)",
+           pool->limits.max, pool->counts[TP_SLOT_LEASED], pool->counts[TP_SLOT_OPENING],
+           pool->counts[TP_SLOT_MENDING], pool->waiting);
+    describe_holders(pool, tp_now(), err->message, room);
+}
+
+void tp__report_self_blocked(tp_pool *pool, struct tp_error *err)
+{
+    tp__error_set(err, TP_ERR_BUSY,
+                  "this thread holds all %d connections itself, so waiting for one would never end",
+                  pool->limits.max);
+    pthread_mutex_lock(&pool->lock);
+    describe_holders(pool, tp_now(), err->message, sizeof err->message);
+    pthread_mutex_unlock(&pool->lock);
+}
+
+void tp__report_refusal_locked(const tp_pool *pool, enum tp_status status, struct tp_error *err)
+{
+    if (status == TP_ERR_POOL_CLOSED)
+        tp__error_set(err, status, "%s", pool->closed ? "the pool is closed" : "the pool is draining");
+    else
+        report_unreachable_locked(pool, err);
+}
+
+/* -------------------------------------------------------------- statistics */
+
+const char *tp_close_reason_name(enum tp_close_reason reason)
+{
+    switch (reason) {
+    case TP_CLOSE_IDLE_TIMEOUT: return "idle_timeout";
+    case TP_CLOSE_MAX_LIFETIME: return "max_lifetime";
+    case TP_CLOSE_MAX_USES: return "max_uses";
+    case TP_CLOSE_DEAD: return "dead";
+    case TP_CLOSE_IN_DOUBT: return "in_doubt";
+    case TP_CLOSE_SERVER_GONE: return "server_gone";
+    case TP_CLOSE_POOL_CLOSED: return "pool_closed";
+    case TP_CLOSE_DISCARDED: return "discarded";
+    case TP_CLOSE_REASONS: break;
+    }
+    return "";
+}
+
+const char *tp_pool_state_name(enum tp_pool_state state)
+{
+    switch (state) {
+    case TP_POOL_UNCONFIGURED: return "unconfigured";
+    case TP_POOL_STARTING: return "starting";
+    case TP_POOL_CONNECTED: return "connected";
+    case TP_POOL_UNREACHABLE: return "unreachable";
+    case TP_POOL_DRAINING: return "draining";
+    case TP_POOL_CLOSED: return "closed";
+    }
+    return "";
+}
+
+void tp_pool_stats(tp_pool *pool, struct tp_stats *out)
+{
+    pthread_mutex_lock(&pool->lock);
+    *out = pool->totals;
+    out->idle = pool->counts[TP_SLOT_IDLE];
+    out->active = pool->counts[TP_SLOT_LEASED];
+    out->connecting = pool->counts[TP_SLOT_OPENING];
+    out->mending = pool->counts[TP_SLOT_MENDING];
+    out->total = out->idle + out->active + out->mending;
+    out->waiting = pool->waiting;
+    out->max = pool->limits.max;
+    out->min = pool->limits.min;
+    tp__histogram_summary(&pool->wait_times, &out->wait);
+    tp__histogram_summary(&pool->connect_times, &out->connect);
+    tp__histogram_summary(&pool->query_times, &out->query);
+    pthread_mutex_unlock(&pool->lock);
+}
+
+static enum tp_pool_state state_locked(const tp_pool *pool)
+{
+    if (!pool->configured)
+        return TP_POOL_UNCONFIGURED;
+    if (pool->closed)
+        return TP_POOL_CLOSED;
+    if (pool->draining)
+        return TP_POOL_DRAINING;
+    if (pool->counts[TP_SLOT_IDLE] + pool->counts[TP_SLOT_LEASED] + pool->counts[TP_SLOT_MENDING] > 0)
+        return TP_POOL_CONNECTED;
+    if (pool->connect_failures_in_row > 0)
+        return TP_POOL_UNREACHABLE;
+    /* A pool that has shrunk to nothing while the server was fine is connected in
+     * the sense that matters: the next call will be served. */
+    return pool->ever_connected ? TP_POOL_CONNECTED : TP_POOL_STARTING;
+}
+
+enum tp_pool_state tp_pool_get_state(tp_pool *pool, uint64_t *error_count,
+                                     struct tp_error *last_error)
+{
+    pthread_mutex_lock(&pool->lock);
+    enum tp_pool_state state = state_locked(pool);
+    if (error_count != NULL)
+        *error_count = pool->connect_failures_in_row;
+    if (last_error != NULL)
+        *last_error = pool->last_error;
+    pthread_mutex_unlock(&pool->lock);
+    return state;
+}
+
+bool tp_pool_is_closed(tp_pool *pool)
+{
+    pthread_mutex_lock(&pool->lock);
+    bool closed = pool->closed || pool->draining;
+    pthread_mutex_unlock(&pool->lock);
+    return closed;
+}
+
+/* ------------------------------------------------------------------- events */
+
+void tp__pool_event(tp_pool *pool, enum tp_event_type type, int pid, int attempt,
+                    const char *code, const char *fmt, ...)
+{
+    struct tp_event event = {.type = type, .backend_pid = pid, .attempt = attempt};
+    char text[sizeof event.text];
+    va_list args;
+    va_start(args, fmt);
+    vsnprintf(text, sizeof text, fmt, args);
+    va_end(args);
+    event.wall_us = tp__wall_us();
+    tp__text_copy(event.text, sizeof event.text, text);
+    tp__text_copy(event.code, sizeof event.code, code);
+    tp__events_push(&pool->events, &event);
+}
+
+void tp__pool_report_state_locked(tp_pool *pool)
+{
+    enum tp_pool_state state = state_locked(pool);
+    if (state == pool->reported_state)
+        return;
+    pool->reported_state = state;
+    tp__pool_event(pool, TP_EVENT_STATE, 0, 0, NULL, "%s", tp_pool_state_name(state));
+}
+
+bool tp_pool_has_events(const tp_pool *pool)
+{
+    return atomic_load_explicit(&pool->events.waiting, memory_order_relaxed) > 0;
+}
+
+bool tp_pool_next_event(tp_pool *pool, struct tp_event *out, uint64_t *dropped)
+{
+    return tp__events_pop(&pool->events, out, dropped);
+}
+
+void tp_pool_count_retry(tp_pool *pool, int attempt, const char *code, const char *why)
+{
+    pthread_mutex_lock(&pool->lock);
+    pool->totals.retries++;
+    pthread_mutex_unlock(&pool->lock);
+    tp__pool_event(pool, TP_EVENT_RETRY, 0, attempt, code, "%s", why);
+}
+
+void tp__pool_count_statement(tp_pool *pool, enum tp_statement_event event)
+{
+    pthread_mutex_lock(&pool->lock);
+    struct tp_stats *totals = &pool->totals;
+    totals->statement_hits += event == TP_STATEMENT_HIT;
+    totals->statements_prepared += event == TP_STATEMENT_PREPARED;
+    totals->statement_evictions += event == TP_STATEMENT_EVICTED;
+    pthread_mutex_unlock(&pool->lock);
+}
