@@ -1,0 +1,190 @@
+#include "database.h"
+
+#include <stdlib.h>
+
+#include "error.h"
+
+struct tp_database *tp__database_of(const tp_pool *pool)
+{
+    return pool->ctx;
+}
+
+/* ------------------------------------------------------------------- vtable */
+
+static void on_notice(void *ctx, int pid, const char *code, const char *text)
+{
+    struct tp_database *database = ctx;
+    tp__pool_event(database->pool, TP_EVENT_NOTICE, pid, 0, code, "%.400s",
+                   text != NULL ? text : "");
+}
+
+static void *open_connection(void *ctx, struct tp_error *err)
+{
+    struct tp_database *database = ctx;
+    struct tp_conn_env env = {
+        .config = database->config,
+        .wake = database->pool->wake,
+        .notice = on_notice,
+        .ctx = database,
+    };
+    return tp__conn_open(&env, err);
+}
+
+static enum tp_step step_chore(struct tp_conn *conn, enum tp_chore chore, int ready,
+                               struct tp_error *err)
+{
+    switch (chore) {
+    case TP_CHORE_OPEN: return tp__conn_step_open(conn, err);
+    case TP_CHORE_PING: return tp__conn_step_ping(conn, ready);
+    case TP_CHORE_RESET: break;
+    }
+    return tp__conn_step_reset(conn, ready);
+}
+
+static enum tp_step step_connection(void *connection, enum tp_chore chore, int ready,
+                                    struct tp_wait *wait, struct tp_error *err)
+{
+    enum tp_step step = step_chore(connection, chore, ready, err);
+    wait->fd = tp__conn_fd(connection);
+    wait->events = tp__conn_events(connection);
+    wait->deadline = tp__conn_deadline(connection);
+    if (step == TP_DONE)
+        wait->backend_pid = tp__conn_pid(connection);
+    return step;
+}
+
+static bool look_at_connection(void *connection)
+{
+    return tp__conn_look(connection);
+}
+
+static void close_connection(void *connection, bool forked)
+{
+    tp__conn_close(connection, forked);
+}
+
+static const struct tp_pool_vtable connections = {
+    .open = open_connection,
+    .step = step_connection,
+    .look = look_at_connection,
+    .close = close_connection,
+};
+
+/* --------------------------------------------------------------------- open */
+
+static void free_database(void *ctx)
+{
+    struct tp_database *database = ctx;
+    tp__stale_deinit(&database->stale);
+    tp_config_free(database->config);
+    free(database);
+}
+
+enum tp_status tp_pool_open(tp_pool **out, tp_config *config, struct tp_error *err)
+{
+    const struct tp_settings *settings = tp__config_settings(config);
+    struct tp_pool_limits limits = {
+        .min = settings->pool_min,
+        .max = settings->pool_max,
+        .max_waiting = settings->pool_max_waiting,
+        .idle_timeout_us = settings->idle_timeout_us,
+        .max_lifetime_us = settings->max_lifetime_us,
+        .max_uses = settings->max_uses,
+        .health_interval_us = settings->health_interval_us,
+        .connect_base_us = settings->retry_base_us,
+        .connect_max_us = settings->retry_max_us,
+    };
+    struct tp_database *database = calloc(1, sizeof *database);
+    if (database == NULL)
+        return tp__error_set(err, TP_ERR_MEMORY, "out of memory for a pool");
+    enum tp_status status =
+        tp__pool_new(&database->pool, &limits, &connections, database, free_database, err);
+    if (status != TP_OK) {
+        free(database);
+        return status;
+    }
+    tp__stale_init(&database->stale);
+    database->config = config;
+    database->settings = settings;
+    database->pool->configured = settings->configured;
+    *out = database->pool;
+    return TP_OK;
+}
+
+const tp_config *tp_pool_config(const tp_pool *pool)
+{
+    return tp__database_of(pool)->config;
+}
+
+/* ------------------------------------------------------------------- leases */
+
+enum tp_fate tp__database_fate(const struct tp_conn *conn, enum tp_close_reason *reason,
+                               bool *rollback)
+{
+    *reason = TP_CLOSE_DEAD;
+    *rollback = false;
+    if (tp__conn_is_lost(conn))
+        return TP_FATE_CLOSE;
+    if (!tp__conn_is_ready(conn))
+        return TP_FATE_RESET;
+    *rollback = tp__conn_transaction(conn) != TP_TX_IDLE;
+    return *rollback ? TP_FATE_RESET : TP_FATE_KEEP;
+}
+
+bool tp_lease_valid(const tp_lease *lease)
+{
+    return lease->slot != NULL && lease->slot->pool->fork_count == tp__fork_count &&
+           atomic_load_explicit(&lease->slot->generation, memory_order_relaxed) ==
+               lease->generation;
+}
+
+tp_pool *tp_lease_pool(const tp_lease *lease)
+{
+    return lease->slot->pool;
+}
+
+void tp_lease_set_place(const tp_lease *lease, const char *place, int line)
+{
+    tp__pool_note_place(lease->slot, place, line);
+}
+
+static void report_rollback(const struct tp_slot *slot)
+{
+    tp__pool_event(slot->pool, TP_EVENT_ROLLBACK, slot->backend_pid, 0, NULL,
+                   "released in an open transaction (acquired at %s:%d)",
+                   slot->place[0] != '\0' ? slot->place : "?", slot->line);
+}
+
+enum tp_status tp_lease_release(tp_lease *lease, struct tp_error *err)
+{
+    enum tp_close_reason reason;
+    struct tp_usage usage = {.query_us = -1};
+    if (!tp_lease_valid(lease))
+        return tp__error_set(err, TP_ERR_VALIDATION, "the connection was released before");
+    struct tp_slot *slot = lease->slot;
+    enum tp_fate fate = tp__database_fate(slot->connection, &reason, &usage.rollback);
+    if (usage.rollback)
+        report_rollback(slot);
+    if (!tp__pool_return(slot, lease->generation, fate, reason, &usage))
+        return tp__error_set(err, TP_ERR_VALIDATION, "the connection was released before");
+    lease->slot = NULL;
+    return TP_OK;
+}
+
+void tp_lease_discard(tp_lease *lease)
+{
+    if (tp_lease_valid(lease))
+        (void)tp__pool_return(lease->slot, lease->generation, TP_FATE_CLOSE, TP_CLOSE_DISCARDED,
+                              NULL);
+    lease->slot = NULL;
+}
+
+enum tp_transaction_state tp_lease_transaction(const tp_lease *lease)
+{
+    return tp_lease_valid(lease) ? tp__conn_transaction(lease->slot->connection) : TP_TX_UNKNOWN;
+}
+
+int tp_lease_backend_pid(const tp_lease *lease)
+{
+    return tp_lease_valid(lease) ? tp__conn_pid(lease->slot->connection) : 0;
+}

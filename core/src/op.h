@@ -1,0 +1,11 @@
+/* What the drivers need of an operation besides tidepool.h. */
+#ifndef TP_OP_H
+#define TP_OP_H
+
+#include "tidepool.h"
+
+/* Parks the thread while the operation waits without a descriptor: in the pool's queue
+ * or between two attempts. Thread: the operation's. */
+void tp__op_park(tp_op *op);
+
+#endif
