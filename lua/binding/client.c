@@ -1,0 +1,350 @@
+#include "client.h"
+
+#include <lauxlib.h>
+#include <string.h>
+
+#include "call.h"
+#include "error.h"
+#include "errors.h"
+
+enum { KEEP_GUARDS = 64 };
+
+struct guard {
+    tp_pool *pool;     /* retained: the finalizer may run after the database's */
+    struct tpb_db *db; /* kept alive by the user value */
+    tp_lease lease;
+    uint64_t use;      /* changes with every acquire and release */
+};
+
+struct client {
+    const void *tag;
+    struct guard *guard; /* kept alive by the user value */
+    uint64_t use;
+};
+
+static const char client_tag = 'c'; /* its address is the tag */
+
+/* ------------------------------------------------------------------- guards */
+
+/* The program has lost its client: what it was doing is not known. */
+static int guard_gc(lua_State *L)
+{
+    struct guard *guard = luaL_checkudata(L, 1, TPB_GUARD);
+    tp_lease_discard(&guard->lease);
+    tp_pool_release(guard->pool);
+    guard->pool = NULL;
+    return 0;
+}
+
+static void push_guards(lua_State *L, int db_index)
+{
+    tpb_db_push_state(L, db_index);
+    lua_getfield(L, -1, "guards");
+    lua_remove(L, -2);
+}
+
+static struct guard *push_new_guard(lua_State *L, struct tpb_db *db, int db_index)
+{
+    struct guard *guard = lua_newuserdatauv(L, sizeof *guard, 1);
+    memset(guard, 0, sizeof *guard);
+    luaL_setmetatable(L, TPB_GUARD);
+    guard->pool = tp_pool_retain(db->pool);
+    guard->db = db;
+    lua_pushvalue(L, db_index);
+    lua_setiuservalue(L, -2, 1);
+    return guard;
+}
+
+/* Pushes a free guard: the one that was released last, one of those kept, or a new one.
+ * The database lets go of it, so that nothing but the client refers to it. */
+static struct guard *push_guard(lua_State *L, struct tpb_db *db, int db_index)
+{
+    if (db->has_guard) {
+        db->has_guard = false;
+        lua_getiuservalue(L, db_index, TPB_DB_GUARD);
+        lua_pushnil(L);
+        lua_setiuservalue(L, db_index, TPB_DB_GUARD);
+        return lua_touserdata(L, -1);
+    }
+    push_guards(L, db_index);
+    lua_Integer kept = (lua_Integer)lua_rawlen(L, -1);
+    if (kept == 0) {
+        lua_pop(L, 1);
+        return push_new_guard(L, db, db_index);
+    }
+    lua_rawgeti(L, -1, kept);
+    lua_pushnil(L);
+    lua_rawseti(L, -3, kept);
+    lua_remove(L, -2);
+    return lua_touserdata(L, -1);
+}
+
+/* Keeps the guard on top of the stack for the next acquire, and pops it. */
+static void keep_guard(lua_State *L, struct tpb_db *db, int db_index)
+{
+    if (!db->has_guard) {
+        lua_setiuservalue(L, db_index, TPB_DB_GUARD);
+        db->has_guard = true;
+        return;
+    }
+    push_guards(L, db_index);
+    lua_Integer kept = (lua_Integer)lua_rawlen(L, -1);
+    if (kept < KEEP_GUARDS) {
+        lua_pushvalue(L, -2);
+        lua_rawseti(L, -2, kept + 1);
+    }
+    lua_pop(L, 2);
+}
+
+/* ------------------------------------------------------------------ clients */
+
+static struct client *check_client(lua_State *L, int index)
+{
+    struct client *client = tpb_has_tag(L, index, &client_tag);
+    return client != NULL ? client : luaL_checkudata(L, index, TPB_CLIENT);
+}
+
+static bool is_out(const struct client *client)
+{
+    return client->use == client->guard->use && tp_lease_valid(&client->guard->lease);
+}
+
+static int fail_released(lua_State *L)
+{
+    struct tp_error err;
+    tp__error_set(&err, TP_ERR_VALIDATION, "the connection was released");
+    return tpb_fail(L, &err);
+}
+
+/* Pushes the database of the client at index 1 and returns where it is. */
+static int push_db(lua_State *L)
+{
+    lua_getiuservalue(L, 1, 1);
+    lua_getiuservalue(L, -1, 1);
+    lua_remove(L, -2);
+    return lua_gettop(L);
+}
+
+/* Where the program acquires: the Lua function that called. */
+static const char *find_place(lua_State *L, lua_Debug *at, int *line)
+{
+    *line = 0;
+    if (!lua_getstack(L, 1, at) || !lua_getinfo(L, "Sl", at))
+        return NULL;
+    *line = at->currentline;
+    return at->short_src;
+}
+
+static int64_t default_deadline(const struct tpb_db *db)
+{
+    return tp_deadline_in_ms(tp_config_int(tp_pool_config(db->pool), "pool.acquire_timeout_ms"));
+}
+
+/* Both userdata exist before the lease does, and nothing after it can raise. The
+ * metatable of clients is an upvalue. */
+static int acquire(lua_State *L)
+{
+    struct tpb_db *db = tpb_db_check(L, 1);
+    struct tp_error err;
+    lua_Debug at;
+    int line;
+
+    lua_settop(L, 2);
+    struct client *client = lua_newuserdatauv(L, sizeof *client, 1);
+    struct guard *guard = push_guard(L, db, 1);
+    client->tag = &client_tag;
+    client->guard = guard;
+    client->use = ++guard->use;
+    lua_setiuservalue(L, -2, 1);
+    lua_pushvalue(L, lua_upvalueindex(1));
+    lua_setmetatable(L, -2);
+    const char *place = find_place(L, &at, &line);
+    if (tp_pool_try_acquire(db->pool, place, line, &guard->lease))
+        return 1;
+    int64_t deadline =
+        lua_isnil(L, 2) ? default_deadline(db) : tpb_check_deadline(L, 2, 0);
+    if (!tpb_call_acquire(L, db, 1, deadline, &guard->lease, &err)) {
+        guard->use++;
+        tpb_db_dispatch(L, db, 1);
+        return tpb_fail(L, &err);
+    }
+    if (place != NULL)
+        tp_lease_set_place(&guard->lease, place, line);
+    return 1;
+}
+
+void tpb_client_push_acquire(lua_State *L)
+{
+    luaL_getmetatable(L, TPB_CLIENT);
+    lua_pushcclosure(L, acquire, 1);
+}
+
+/* Releases the client at `index`. */
+static int release(lua_State *L, struct client *client, int index, bool discard)
+{
+    struct tp_error err;
+    struct guard *guard = client->guard;
+    if (!is_out(client))
+        return fail_released(L);
+    guard->use++;
+    if (discard) {
+        tp_lease_discard(&guard->lease);
+    } else if (tp_lease_release(&guard->lease, &err) != TP_OK) {
+        return tpb_fail(L, &err);
+    }
+    lua_settop(L, index);
+    lua_getiuservalue(L, index, 1);
+    lua_getiuservalue(L, index + 1, 1);
+    lua_insert(L, index + 1);
+    keep_guard(L, guard->db, index + 1);
+    tpb_db_dispatch(L, guard->db, index + 1);
+    lua_pushboolean(L, 1);
+    return 1;
+}
+
+static int client_release(lua_State *L)
+{
+    return release(L, check_client(L, 1), 1, false);
+}
+
+/* connection:discard(): closes it instead of giving it back. */
+static int client_discard(lua_State *L)
+{
+    return release(L, check_client(L, 1), 1, true);
+}
+
+/* <close>: releasing twice is fine here. */
+static int client_close(lua_State *L)
+{
+    struct client *client = check_client(L, 1);
+    if (is_out(client))
+        release(L, client, 1, false);
+    return 0;
+}
+
+int tpb_client_release_to(lua_State *L)
+{
+    struct tpb_db *db = tpb_db_check(L, 1);
+    struct client *client = check_client(L, 2);
+    struct tp_error err;
+    if (client->guard->pool != db->pool) {
+        tp__error_set(&err, TP_ERR_VALIDATION, "the connection is of another pool");
+        return tpb_fail(L, &err);
+    }
+    return release(L, client, 2, false);
+}
+
+/* The database is pushed behind the parameters; the client stays at index 1, so that it
+ * lives as long as the call. */
+static int query(lua_State *L, enum tpb_answer answer)
+{
+    struct client *client = check_client(L, 1);
+    int last = lua_gettop(L);
+    if (!is_out(client))
+        return fail_released(L);
+    int db_index = push_db(L);
+    return tpb_call_query(L, tpb_db_check(L, db_index), db_index, last, &client->guard->lease,
+                          answer);
+}
+
+static int client_query(lua_State *L)
+{
+    return query(L, TPB_ROWS);
+}
+
+static int client_one(lua_State *L)
+{
+    return query(L, TPB_ONE);
+}
+
+static int client_value(lua_State *L)
+{
+    return query(L, TPB_VALUE);
+}
+
+static int client_exec(lua_State *L)
+{
+    return query(L, TPB_COMMAND);
+}
+
+static int client_script(lua_State *L)
+{
+    return query(L, TPB_SCRIPT);
+}
+
+static int client_control(lua_State *L)
+{
+    return query(L, TPB_TAG);
+}
+
+static int client_ping(lua_State *L)
+{
+    struct client *client = check_client(L, 1);
+    lua_settop(L, 2);
+    if (!is_out(client))
+        return fail_released(L);
+    int db_index = push_db(L);
+    return tpb_call_ping(L, tpb_db_check(L, db_index), db_index, &client->guard->lease, 2);
+}
+
+/* connection:transaction_state(): "idle", "active", "open", "failed" or "unknown". */
+static int client_transaction_state(lua_State *L)
+{
+    static const char *const names[] = {"idle", "active", "open", "failed", "unknown"};
+    struct client *client = check_client(L, 1);
+    lua_pushstring(L, is_out(client) ? names[tp_lease_transaction(&client->guard->lease)]
+                                     : "unknown");
+    return 1;
+}
+
+static int client_backend_pid(lua_State *L)
+{
+    struct client *client = check_client(L, 1);
+    if (!is_out(client))
+        return fail_released(L);
+    lua_pushinteger(L, tp_lease_backend_pid(&client->guard->lease));
+    return 1;
+}
+
+static int client_is_released(lua_State *L)
+{
+    lua_pushboolean(L, !is_out(check_client(L, 1)));
+    return 1;
+}
+
+static int client_tostring(lua_State *L)
+{
+    struct client *client = check_client(L, 1);
+    if (is_out(client))
+        lua_pushfstring(L, "%s (backend %d)", TPB_CLIENT,
+                        tp_lease_backend_pid(&client->guard->lease));
+    else
+        lua_pushliteral(L, TPB_CLIENT " (released)");
+    return 1;
+}
+
+void tpb_client_open(lua_State *L)
+{
+    static const luaL_Reg methods[] = {
+        {"query", client_query},       {"one", client_one},
+        {"value", client_value},       {"exec", client_exec},
+        {"script", client_script},     {"control", client_control},
+        {"ping", client_ping},         {"release", client_release},
+        {"discard", client_discard},   {"transaction_state", client_transaction_state},
+        {"backend_pid", client_backend_pid}, {"is_released", client_is_released},
+        {NULL, NULL},
+    };
+    luaL_newmetatable(L, TPB_GUARD);
+    lua_pushcfunction(L, guard_gc);
+    lua_setfield(L, -2, "__gc");
+    lua_pop(L, 1);
+    luaL_newmetatable(L, TPB_CLIENT);
+    lua_pushcfunction(L, client_close);
+    lua_setfield(L, -2, "__close");
+    lua_pushcfunction(L, client_tostring);
+    lua_setfield(L, -2, "__tostring");
+    luaL_newlib(L, methods);
+    lua_pushvalue(L, -1);
+    lua_setfield(L, -3, "__index");
+    lua_remove(L, -2);
+}

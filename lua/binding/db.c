@@ -1,0 +1,397 @@
+#include "db.h"
+
+#include <lauxlib.h>
+#include <string.h>
+
+#include "call.h"
+#include "client.h"
+#include "error.h"
+#include "errors.h"
+#include "stats_table.h"
+
+static const char db_tag = 'd'; /* its address is the tag */
+
+/* ------------------------------------------------------------ configuration */
+
+/* A configuration in a userdata, so that a Lua error on the way frees it. */
+static int config_gc(lua_State *L)
+{
+    tp_config **config = lua_touserdata(L, 1);
+    tp_config_free(*config);
+    *config = NULL;
+    return 0;
+}
+
+static tp_config **push_config(lua_State *L)
+{
+    tp_config **config = lua_newuserdata(L, sizeof *config);
+    *config = NULL;
+    if (luaL_newmetatable(L, "tidepool.config")) {
+        lua_pushcfunction(L, config_gc);
+        lua_setfield(L, -2, "__gc");
+    }
+    lua_setmetatable(L, -2);
+    *config = tp_config_new();
+    if (*config == NULL)
+        luaL_error(L, "not enough memory");
+    return config;
+}
+
+/* Takes the pairs of the table at index 2, all of them strings. */
+static bool take_pairs(lua_State *L, tp_config *config, struct tp_error *err)
+{
+    lua_pushnil(L);
+    while (lua_next(L, 2) != 0) {
+        lua_pushvalue(L, -2); /* lua_tostring must not change the key itself */
+        const char *name = luaL_checkstring(L, -1);
+        const char *value = luaL_checkstring(L, -2);
+        if (tp_config_set(config, name, value, err) != TP_OK)
+            return false;
+        lua_pop(L, 2);
+    }
+    return true;
+}
+
+/* Index 1: a URL or nil; index 2: {name = text}. Pushes the configuration. */
+static tp_config **push_resolved(lua_State *L, struct tp_error *err)
+{
+    const char *url = luaL_optstring(L, 1, NULL);
+    luaL_checktype(L, 2, LUA_TTABLE);
+    tp_config **config = push_config(L);
+    if (url != NULL && tp_config_set_url(*config, url, err) != TP_OK)
+        return NULL;
+    if (!take_pairs(L, *config, err) || tp_config_resolve(*config, NULL, NULL, err) != TP_OK)
+        return NULL;
+    return config;
+}
+
+/* ---------------------------------------------------------------------- open */
+
+static void push_warnings(lua_State *L, const tp_config *config)
+{
+    const char *warning;
+    lua_newtable(L);
+    for (size_t i = 0; (warning = tp_config_warning(config, i)) != NULL; i++) {
+        lua_pushstring(L, warning);
+        lua_rawseti(L, -2, (lua_Integer)i + 1);
+    }
+}
+
+static void set_state(lua_State *L, const tp_config *config)
+{
+    lua_createtable(L, 0, 6);
+    lua_newtable(L);
+    lua_setfield(L, -2, "guards");
+    push_warnings(L, config);
+    lua_setfield(L, -2, "warnings");
+    lua_setiuservalue(L, -2, TPB_DB_STATE);
+}
+
+int tpb_db_new(lua_State *L)
+{
+    struct tp_error err;
+    lua_settop(L, 2);
+    tp_config **config = push_resolved(L, &err);
+    if (config == NULL)
+        return tpb_fail(L, &err);
+    struct tpb_db *db = lua_newuserdatauv(L, sizeof *db, TPB_DB_VALUES);
+    memset(db, 0, sizeof *db);
+    db->tag = &db_tag;
+    luaL_setmetatable(L, TPB_DB);
+    set_state(L, *config);
+    db->watch_queries = tp_config_bool(*config, "log.queries");
+    db->slow_us = tp_config_int(*config, "log.slow_ms") * 1000;
+    if (tp_pool_open(&db->pool, *config, &err) != TP_OK)
+        return tpb_fail(L, &err);
+    *config = NULL; /* the pool's now */
+    return 1;
+}
+
+int tpb_db_is_configured(lua_State *L)
+{
+    struct tp_error err;
+    lua_settop(L, 2);
+    tp_config **config = push_resolved(L, &err);
+    if (config == NULL)
+        return tpb_fail(L, &err);
+    lua_pushboolean(L, tp_config_is_configured(*config));
+    return 1;
+}
+
+struct tpb_db *tpb_db_check(lua_State *L, int index)
+{
+    struct tpb_db *db = tpb_has_tag(L, index, &db_tag);
+    if (db == NULL)
+        luaL_checkudata(L, index, TPB_DB); /* raises the error */
+    luaL_argcheck(L, db->pool != NULL, index, "the database was finalized");
+    return db;
+}
+
+void tpb_db_push_state(lua_State *L, int index)
+{
+    lua_getiuservalue(L, index, TPB_DB_STATE);
+}
+
+/* ------------------------------------------------------------------- events */
+
+static void push_event(lua_State *L, const struct tp_event *event)
+{
+    lua_createtable(L, 0, 6);
+    lua_pushstring(L, tp_event_name(event->type));
+    lua_setfield(L, -2, "event");
+    lua_pushstring(L, event->text);
+    lua_setfield(L, -2, "message");
+    lua_pushnumber(L, (lua_Number)event->wall_us / 1e6);
+    lua_setfield(L, -2, "time");
+    if (event->backend_pid != 0) {
+        lua_pushinteger(L, event->backend_pid);
+        lua_setfield(L, -2, "backend_pid");
+    }
+    if (event->attempt != 0) {
+        lua_pushinteger(L, event->attempt);
+        lua_setfield(L, -2, "attempt");
+    }
+    if (event->code[0] != '\0') {
+        lua_pushstring(L, event->code);
+        lua_setfield(L, -2, "code");
+    }
+}
+
+void tpb_db_dispatch(lua_State *L, struct tpb_db *db, int index)
+{
+    struct tp_event event;
+    if (!tp_pool_has_events(db->pool))
+        return;
+    luaL_checkstack(L, 8, NULL);
+    tpb_db_push_state(L, index);
+    lua_getfield(L, -1, "on_event");
+    while (lua_isfunction(L, -1) && tp_pool_next_event(db->pool, &event, NULL)) {
+        lua_pushvalue(L, -1);
+        push_event(L, &event);
+        lua_call(L, 1, 0);
+    }
+    lua_pop(L, 2);
+}
+
+/* ------------------------------------------------------------------ methods */
+
+static int query(lua_State *L, enum tpb_answer answer)
+{
+    return tpb_call_query(L, tpb_db_check(L, 1), 1, lua_gettop(L), NULL, answer);
+}
+
+static int db_query(lua_State *L)
+{
+    return query(L, TPB_ROWS);
+}
+
+static int db_one(lua_State *L)
+{
+    return query(L, TPB_ONE);
+}
+
+static int db_value(lua_State *L)
+{
+    return query(L, TPB_VALUE);
+}
+
+static int db_exec(lua_State *L)
+{
+    return query(L, TPB_COMMAND);
+}
+
+static int db_script(lua_State *L)
+{
+    return query(L, TPB_SCRIPT);
+}
+
+static int db_ping(lua_State *L)
+{
+    struct tpb_db *db = tpb_db_check(L, 1);
+    lua_settop(L, 2);
+    return tpb_call_ping(L, db, 1, NULL, 2);
+}
+
+/* db:wait_ready(ms): true when a connection could be had by then. */
+static int db_wait_ready(lua_State *L)
+{
+    struct tpb_db *db = tpb_db_check(L, 1);
+    struct tp_error err;
+    tp_lease lease;
+    int64_t within = tp_config_int(tp_pool_config(db->pool), "pool.acquire_timeout_ms");
+    int64_t deadline = tpb_check_deadline(L, 2, within);
+    bool ok = tpb_call_acquire(L, db, 1, deadline, &lease, &err) &&
+              tp_lease_release(&lease, &err) == TP_OK;
+    tpb_db_dispatch(L, db, 1);
+    if (!ok)
+        return tpb_fail(L, &err);
+    lua_pushboolean(L, 1);
+    return 1;
+}
+
+static int db_stats(lua_State *L)
+{
+    struct tp_stats stats;
+    tp_pool_stats(tpb_db_check(L, 1)->pool, &stats);
+    tpb_push_stats(L, &stats);
+    return 1;
+}
+
+/* db:state(): {state =, is_connected =, error_count =, last_error =}. */
+static int db_state(lua_State *L)
+{
+    struct tpb_db *db = tpb_db_check(L, 1);
+    struct tp_error last;
+    uint64_t count;
+    enum tp_pool_state state = tp_pool_get_state(db->pool, &count, &last);
+    lua_createtable(L, 0, 4);
+    lua_pushstring(L, tp_pool_state_name(state));
+    lua_setfield(L, -2, "state");
+    lua_pushboolean(L, state == TP_POOL_CONNECTED);
+    lua_setfield(L, -2, "is_connected");
+    lua_pushinteger(L, (lua_Integer)count);
+    lua_setfield(L, -2, "error_count");
+    if (last.kind != TP_OK) {
+        tpb_push_error(L, &last);
+        lua_setfield(L, -2, "last_error");
+    }
+    return 1;
+}
+
+static int db_is_connected(lua_State *L)
+{
+    struct tpb_db *db = tpb_db_check(L, 1);
+    lua_pushboolean(L, tp_pool_get_state(db->pool, NULL, NULL) == TP_POOL_CONNECTED);
+    return 1;
+}
+
+/* db:is_configured(): whether something says where the server is. */
+static int db_is_configured(lua_State *L)
+{
+    lua_pushboolean(L, tp_config_is_configured(tp_pool_config(tpb_db_check(L, 1)->pool)));
+    return 1;
+}
+
+/* db:option(name): the value of an option as text, "***" for a secret. */
+static int db_option(lua_State *L)
+{
+    const tp_config *config = tp_pool_config(tpb_db_check(L, 1)->pool);
+    lua_pushstring(L, tp_config_get(config, luaL_checkstring(L, 2)));
+    return 1;
+}
+
+static int db_drain(lua_State *L)
+{
+    struct tpb_db *db = tpb_db_check(L, 1);
+    struct tp_error err;
+    enum tp_status status = tp_pool_drain(db->pool, tpb_check_deadline(L, 2, 30000), &err);
+    tpb_db_dispatch(L, db, 1);
+    if (status != TP_OK)
+        return tpb_fail(L, &err);
+    lua_pushboolean(L, 1);
+    return 1;
+}
+
+static int db_close(lua_State *L)
+{
+    struct tpb_db *db = tpb_db_check(L, 1);
+    tp_pool_close(db->pool);
+    tpb_db_dispatch(L, db, 1);
+    lua_pushboolean(L, 1);
+    return 1;
+}
+
+/* The finalizer and <close>: the events of the last moments are not told. */
+static int db_gc(lua_State *L)
+{
+    struct tpb_db *db = luaL_checkudata(L, 1, TPB_DB);
+    tp_pool_release(db->pool);
+    db->pool = NULL;
+    return 0;
+}
+
+static int db_close_scope(lua_State *L)
+{
+    tp_pool_close(tpb_db_check(L, 1)->pool);
+    return 0;
+}
+
+static int db_tostring(lua_State *L)
+{
+    struct tpb_db *db = tpb_db_check(L, 1);
+    struct tp_stats stats;
+    tp_pool_stats(db->pool, &stats);
+    lua_pushfstring(L, "%s (%s, %d of %d connections)", TPB_DB,
+                    tp_pool_state_name(tp_pool_get_state(db->pool, NULL, NULL)), stats.total,
+                    stats.max);
+    return 1;
+}
+
+/* For the Lua side: the state table, and whether on_query hears of every query. */
+static int db_internals(lua_State *L)
+{
+    tpb_db_check(L, 1);
+    tpb_db_push_state(L, 1);
+    return 1;
+}
+
+static int db_watch_queries(lua_State *L)
+{
+    tpb_db_check(L, 1)->watch_queries = lua_toboolean(L, 2);
+    return 0;
+}
+
+static int db_count_retry(lua_State *L)
+{
+    struct tpb_db *db = tpb_db_check(L, 1);
+    tp_pool_count_retry(db->pool, (int)luaL_checkinteger(L, 2), luaL_optstring(L, 3, NULL),
+                        luaL_checkstring(L, 4));
+    return 0;
+}
+
+static void set_functions(lua_State *L, const luaL_Reg *functions)
+{
+    for (; functions->name != NULL; functions++) {
+        lua_pushcfunction(L, functions->func);
+        lua_setfield(L, -2, functions->name);
+    }
+}
+
+void tpb_db_open(lua_State *L)
+{
+    static const luaL_Reg meta[] = {
+        {"__gc", db_gc},
+        {"__close", db_close_scope},
+        {"__tostring", db_tostring},
+        {NULL, NULL},
+    };
+    static const luaL_Reg methods[] = {
+        {"query", db_query},
+        {"one", db_one},
+        {"value", db_value},
+        {"exec", db_exec},
+        {"script", db_script},
+        {"ping", db_ping},
+        {"release", tpb_client_release_to},
+        {"wait_ready", db_wait_ready},
+        {"stats", db_stats},
+        {"state", db_state},
+        {"is_connected", db_is_connected},
+        {"is_configured", db_is_configured},
+        {"option", db_option},
+        {"drain", db_drain},
+        {"close", db_close},
+        {"_state", db_internals},
+        {"_watch_queries", db_watch_queries},
+        {"_count_retry", db_count_retry},
+        {NULL, NULL},
+    };
+    luaL_newmetatable(L, TPB_DB);
+    set_functions(L, meta);
+    luaL_newlib(L, methods);
+    tpb_client_push_acquire(L);
+    lua_setfield(L, -2, "acquire");
+    lua_pushvalue(L, -1);
+    lua_setfield(L, -3, "__index");
+    lua_remove(L, -2);
+}

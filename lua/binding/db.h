@@ -1,0 +1,53 @@
+/* The database object of Lua ("tidepool.db"): a pool.
+ *
+ * Its userdata has one reference to the pool and three user values: its state in Lua, a
+ * table with `guards` (free ones, kept for the next acquire), `on_event` and `on_query`
+ * (functions of lua/tidepool, or nil); the operation of the last call; and the guard that
+ * was released last.
+ * Owns: its reference to the pool. Thread: the lua_State's. */
+#ifndef TPB_DB_H
+#define TPB_DB_H
+
+#include <lua.h>
+#include <stdbool.h>
+
+#include "tidepool.h"
+
+#define TPB_DB "tidepool.db"
+
+/* The user values of a database. */
+enum { TPB_DB_STATE = 1, TPB_DB_OP, TPB_DB_GUARD, TPB_DB_VALUES = TPB_DB_GUARD };
+
+struct tpb_db {
+    const void *tag; /* tells the kinds of userdata apart; see tpb_has_tag */
+    tp_pool *pool;
+    bool has_guard;     /* the third user value is one */
+    bool watch_queries; /* on_query wants to hear of every query */
+    int64_t slow_us;    /* and of those that take as long as this; 0: of none */
+};
+
+/* Pushes the method table of databases. */
+void tpb_db_open(lua_State *L);
+/* core.open(url or nil, {name = text, ...}): the object, or nil and an error. */
+int tpb_db_new(lua_State *L);
+/* core.is_configured(url or nil, options): a boolean, or nil and an error. */
+int tpb_db_is_configured(lua_State *L);
+
+/* Whether the value at `index` is a full userdata that begins with this tag: several
+ * times cheaper than luaL_checkudata, which looks its metatable up by name. */
+static inline void *tpb_has_tag(lua_State *L, int index, const void *tag)
+{
+    void *data = lua_type(L, index) == LUA_TUSERDATA ? lua_touserdata(L, index) : NULL;
+    bool same = data != NULL && lua_rawlen(L, index) >= sizeof tag &&
+                *(const void *const *)data == tag;
+    return same ? data : NULL;
+}
+
+struct tpb_db *tpb_db_check(lua_State *L, int index);
+/* Pushes the state table of the database at `index`. */
+void tpb_db_push_state(lua_State *L, int index);
+/* Tells on_event of what has happened since the last call, if anything has and if
+ * somebody listens. */
+void tpb_db_dispatch(lua_State *L, struct tpb_db *db, int index);
+
+#endif

@@ -1,0 +1,134 @@
+/* The C module tidepool.core: what the Lua modules are built on. */
+#include <lauxlib.h>
+#include <lua.h>
+#include <poll.h>
+
+#include "call.h"
+#include "client.h"
+#include "db.h"
+#include "errors.h"
+#include "tidepool.h"
+#include "values.h"
+
+#if defined(__GNUC__)
+#define TPB_EXPORT __attribute__((visibility("default")))
+#else
+#define TPB_EXPORT
+#endif
+
+/* core.quote_identifier(text): the text as an SQL identifier, or nil and an error. */
+static int quote_identifier(lua_State *L)
+{
+    size_t len;
+    const char *text = luaL_checklstring(L, 1, &len);
+    luaL_Buffer out;
+    char *room = luaL_buffinitsize(L, &out, 2 * len + 3);
+    long needed = tp_quote_identifier(text, len, room, 2 * len + 3);
+    if (needed < 0) {
+        struct tp_error err = {.kind = TP_ERR_VALIDATION,
+                               .message = "an identifier must be valid UTF-8 without NUL, and "
+                                          "not empty"};
+        return tpb_fail(L, &err);
+    }
+    luaL_pushresultsize(&out, (size_t)needed);
+    return 1;
+}
+
+static const char *option_type(enum tp_option_type type)
+{
+    switch (type) {
+    case TP_OPTION_INT: return "int";
+    case TP_OPTION_MS: return "ms";
+    case TP_OPTION_BOOL: return "bool";
+    case TP_OPTION_ENUM: return "enum";
+    case TP_OPTION_SECRET: return "secret";
+    case TP_OPTION_STRING: break;
+    }
+    return "string";
+}
+
+static void set_text(lua_State *L, const char *field, const char *text)
+{
+    lua_pushstring(L, text);
+    lua_setfield(L, -2, field);
+}
+
+/* core.options(): the option table, for documentation. */
+static int options(lua_State *L)
+{
+    const struct tp_option_info *info;
+    lua_newtable(L);
+    for (size_t i = 0; (info = tp_option_at(i)) != NULL; i++) {
+        lua_createtable(L, 0, 8);
+        set_text(L, "name", info->name);
+        set_text(L, "type", option_type(info->type));
+        set_text(L, "environment", info->environment);
+        set_text(L, "url", info->url);
+        set_text(L, "production", info->production);
+        set_text(L, "development", info->development);
+        set_text(L, "choices", info->choices);
+        set_text(L, "doc", info->doc);
+        lua_rawseti(L, -2, (lua_Integer)i + 1);
+    }
+    return 1;
+}
+
+/* core.sqlstate(code): {name =, class =, retryable =}, or nil for an unknown one. */
+static int sqlstate(lua_State *L)
+{
+    const char *code = luaL_checkstring(L, 1);
+    if (tp_sqlstate_name(code)[0] == '\0') {
+        lua_pushnil(L);
+        return 1;
+    }
+    lua_createtable(L, 0, 3);
+    set_text(L, "name", tp_sqlstate_name(code));
+    set_text(L, "class", tp_sqlstate_class(code));
+    lua_pushboolean(L, tp_sqlstate_retryable(code));
+    lua_setfield(L, -2, "retryable");
+    return 1;
+}
+
+/* core.now(): monotonic milliseconds. */
+static int now(lua_State *L)
+{
+    lua_pushnumber(L, (lua_Number)tp_now() / 1000);
+    return 1;
+}
+
+/* core.sleep(ms): blocks the thread; a signal ends it early. */
+static int sleep_ms(lua_State *L)
+{
+    lua_Number ms = luaL_checknumber(L, 1);
+    if (ms > 0)
+        poll(NULL, 0, ms < 60000 ? (int)ms + 1 : 60000);
+    return 0;
+}
+
+TPB_EXPORT int luaopen_tidepool_core(lua_State *L);
+
+TPB_EXPORT int luaopen_tidepool_core(lua_State *L)
+{
+    static const luaL_Reg functions[] = {
+        {"open", tpb_db_new},
+        {"is_configured", tpb_db_is_configured},
+        {"quote_identifier", quote_identifier},
+        {"options", options},
+        {"sqlstate", sqlstate},
+        {"now", now},
+        {"sleep", sleep_ms},
+        {NULL, NULL},
+    };
+    luaL_newlib(L, functions);
+    tpb_register_values(L, lua_gettop(L));
+    tpb_call_open(L);
+    tpb_errors_open(L);
+    lua_setfield(L, -2, "error_meta");
+    tpb_client_open(L);
+    lua_setfield(L, -2, "connection_methods");
+    tpb_db_open(L);
+    lua_setfield(L, -2, "db_methods");
+    lua_pushliteral(L, TP_VERSION);
+    lua_setfield(L, -2, "version");
+    return 1;
+}
