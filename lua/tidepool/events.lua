@@ -1,0 +1,74 @@
+--- db:on: functions that hear of what happens in a pool.
+--
+-- What the housekeeper sees is kept in a bounded queue and told at the next call of the
+-- program, on the program's own thread. A handler that raises an error is reported to the
+-- log and called again the next time.
+-- @module tidepool.events
+local M = { methods = {} }
+
+local names = {
+    connect = true,  -- a connection was made
+    remove = true,   -- a connection was closed; message has the reason
+    error = true,    -- a connection could not be made
+    retry = true,    -- a statement or a transaction is repeated; message has the reason
+    state = true,    -- the pool's state has changed; message has the new one
+    notice = true,   -- the server sent a notice
+    rollback = true, -- a connection came back in an open transaction
+    query = true,    -- a query has ended: {sql =, parameters =, duration_ms =, error =}
+}
+
+local function sorted_names()
+    local list = {}
+    for name in pairs(names) do
+        list[#list + 1] = name
+    end
+    table.sort(list)
+    return table.concat(list, ", ")
+end
+
+--- Calls the handlers of an event.
+-- @param state the state table of a database
+-- @param name the event's name
+-- @param event the table that the handlers get
+function M.emit(state, name, event)
+    local handlers = state.handlers and state.handlers[name]
+    if not handlers then
+        return
+    end
+    for _, handler in ipairs(handlers) do
+        local ok, err = pcall(handler, event)
+        if not ok and state.logger then
+            state.logger:write("error", "an event handler failed", { event = name, error = tostring(err) })
+        end
+    end
+end
+
+--- db:on(event, handler): hears of an event.
+-- @return a function that ends it
+function M.methods.on(db, name, handler)
+    if not names[name] then
+        error(("unknown event '%s' (known: %s)"):format(tostring(name), sorted_names()), 2)
+    elseif type(handler) ~= "function" then
+        error("an event handler must be a function", 2)
+    end
+    local state = db:_state()
+    state.handlers = state.handlers or {}
+    local list = {}
+    for i, known in ipairs(state.handlers[name] or {}) do list[i] = known end
+    list[#list + 1] = handler
+    state.handlers[name] = list
+    if name == "query" then
+        db:_watch_queries(true)
+    end
+    return function()
+        local rest = {}
+        for _, known in ipairs(state.handlers[name]) do
+            if known ~= handler then
+                rest[#rest + 1] = known
+            end
+        end
+        state.handlers[name] = rest
+    end
+end
+
+return M

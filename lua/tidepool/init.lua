@@ -1,0 +1,75 @@
+--- tidepool: a PostgreSQL client and connection pool.
+--
+--     local tidepool = require "tidepool"
+--     local db = assert(tidepool.open())
+--     local user = assert(db:one("select * from users where email = $1", email))
+--
+-- Whatever can happen at run time comes back as `nil, err`; `error()` is raised for wrong
+-- argument types only. See README.md for the whole of the interface.
+-- @module tidepool
+local core = require "tidepool.core"
+local events = require "tidepool.events"
+local log = require "tidepool.log"
+local options = require "tidepool.options"
+local scope = require "tidepool.scope"
+local transaction = require "tidepool.transaction"
+
+local M = {
+    _VERSION = "tidepool " .. core.version,
+    --- Stands for NULL inside of tables (JSON, arrays); the same value as cjson.null.
+    null = core.null,
+    --- json(value): sends any Lua value as JSON, also a plain string or number.
+    json = core.json,
+    --- array(list): marks a table as a JSON array, so that an empty one is sent as [].
+    array = core.array,
+    --- The metatable that array() gives.
+    array_mt = core.array_mt,
+    --- quote_identifier(name): the name as an SQL identifier, or nil and an error.
+    quote_identifier = core.quote_identifier,
+    --- sqlstate(code): {name =, class =, retryable =} of an SQLSTATE, or nil.
+    sqlstate = core.sqlstate,
+}
+
+local function extend(methods, more)
+    for name, method in pairs(more) do
+        methods[name] = method
+    end
+end
+
+extend(core.db_methods, events.methods)
+extend(core.db_methods, scope.methods)
+extend(core.db_methods, transaction.db_methods)
+extend(core.connection_methods, transaction.connection_methods)
+core.db_methods.quote_identifier = function(_, name)
+    return core.quote_identifier(name)
+end
+
+--- Opens a pool. Never waits, and does not fail because the server is away or nothing is
+-- configured: db:wait_ready(ms) waits, db:state() tells.
+-- @param where nil (the environment says), a URL, or a table of options with `url`
+-- @return the database, or nil and an error of kind "validation" or "tls" for an option
+-- that cannot be right
+function M.open(where)
+    local url, pairs_of_text, sinks = options.flatten(where)
+    local db, err = core.open(url, pairs_of_text)
+    if not db then
+        return nil, err
+    end
+    log.attach(db, sinks)
+    return db
+end
+
+--- Whether something says where the server is: the environment, or `where` as in open.
+-- @return a boolean, or nil and an error
+function M.is_configured(where)
+    local url, pairs_of_text = options.flatten(where)
+    return core.is_configured(url, pairs_of_text)
+end
+
+--- The option table: a list of {name, type, environment, url, production, development,
+-- choices, doc}.
+function M.options()
+    return core.options()
+end
+
+return M

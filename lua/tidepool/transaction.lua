@@ -1,0 +1,265 @@
+--- Transactions: db:transaction(fn, options), connection:transaction, and savepoints by
+-- nesting.
+--
+-- fn gets a transaction, which has the query methods of a connection. What fn returns is
+-- returned after COMMIT. The transaction is rolled back when fn returns nil or false and an
+-- error, and when it raises one: an error of tidepool's (assert(tx:query(...)) raises those)
+-- comes back as nil, err; any other error is raised again after the rollback.
+-- @module tidepool.transaction
+local core = require "tidepool.core"
+
+local M = { db_methods = {}, connection_methods = {} }
+
+-- ------------------------------------------------------------------ options
+
+local isolations = {
+    ["serializable"] = "SERIALIZABLE",
+    ["repeatable read"] = "REPEATABLE READ",
+    ["read committed"] = "READ COMMITTED",
+    ["read uncommitted"] = "READ UNCOMMITTED",
+}
+
+local function check(condition, message)
+    if not condition then
+        error(message, 4)
+    end
+end
+
+local checks = {
+    isolation = function(value)
+        check(isolations[value], "isolation must be \"serializable\", \"repeatable read\", "
+            .. "\"read committed\" or \"read uncommitted\"")
+    end,
+    read_only = function(value) check(type(value) == "boolean", "read_only must be a boolean") end,
+    deferrable = function(value) check(type(value) == "boolean", "deferrable must be a boolean") end,
+    retries = function(value)
+        check(type(value) == "number" and value >= 0 and value % 1 == 0, "retries must be a count")
+    end,
+    timeout_ms = function(value)
+        check(type(value) == "number" and value >= 0, "timeout_ms must be milliseconds")
+    end,
+}
+
+local function check_options(options)
+    for name, value in pairs(options) do
+        check(checks[name], ("unknown option '%s' of a transaction (known: isolation, read_only, "
+            .. "deferrable, retries, timeout_ms)"):format(tostring(name)))
+        checks[name](value)
+    end
+    return options
+end
+
+local function begin_text(options)
+    local words = { "BEGIN" }
+    if options.isolation then
+        words[#words + 1] = "ISOLATION LEVEL " .. isolations[options.isolation]
+    end
+    if options.read_only ~= nil then
+        words[#words + 1] = options.read_only and "READ ONLY" or "READ WRITE"
+    end
+    if options.deferrable ~= nil then
+        words[#words + 1] = options.deferrable and "DEFERRABLE" or "NOT DEFERRABLE"
+    end
+    return table.concat(words, " ")
+end
+
+-- -------------------------------------------------------------- transactions
+
+local Transaction = { __name = "tidepool.transaction" }
+Transaction.__index = Transaction
+
+local function is_error(value)
+    return getmetatable(value) == core.error_meta
+end
+
+local function new_error(kind, message)
+    return setmetatable({ kind = kind, message = message, retryable = false, attempts = 0 }, core.error_meta)
+end
+
+function Transaction:__tostring()
+    return ("tidepool.transaction (%s)"):format(self.ended and "ended" or "open")
+end
+
+for _, name in ipairs { "query", "one", "value", "exec", "script" } do
+    Transaction[name] = function(self, ...)
+        if self.ended then
+            return nil, new_error("validation", "the transaction has ended")
+        end
+        return self.connection[name](self.connection, ...)
+    end
+end
+
+-- What became of fn: its results after a good end; otherwise how it failed.
+local function outcome(ok, ...)
+    local first, second = ...
+    if not ok then
+        return { raised = not is_error(first), err = first }
+    elseif not first and second ~= nil then
+        return { refused = true, results = table.pack(...), err = second }
+    end
+    return { results = table.pack(...) }
+end
+
+local function results_of(done)
+    return table.unpack(done.results, 1, done.results.n)
+end
+
+-- Ends a failed block: what fn returned, nil and tidepool's error, or the same error again.
+local function fail(done)
+    if done.refused then
+        return results_of(done)
+    elseif done.raised then
+        error(done.err, 0)
+    end
+    return nil, done.err
+end
+
+--- tx:transaction(fn): a transaction within, by a savepoint. Rolling back goes to the
+-- savepoint; the outer transaction goes on.
+function Transaction:transaction(fn, options)
+    if type(fn) ~= "function" then
+        error("a function expected", 2)
+    elseif options ~= nil then
+        error("a nested transaction has the options of the outer one", 2)
+    elseif self.ended then
+        return nil, new_error("validation", "the transaction has ended")
+    end
+    local connection = self.connection
+    local name = ("tidepool_%d"):format(self.depth)
+    local ok, err = connection:control("SAVEPOINT " .. name)
+    if not ok then
+        return nil, err
+    end
+    local inner = setmetatable({ connection = connection, depth = self.depth + 1 }, Transaction)
+    local done = outcome(pcall(fn, inner))
+    inner.ended = true
+    if done.err == nil and not done.raised then
+        ok, err = connection:control("RELEASE SAVEPOINT " .. name)
+        if ok then
+            return results_of(done)
+        end
+        done = { err = err }
+    end
+    ok, err = connection:control("ROLLBACK TO SAVEPOINT " .. name)
+    if not ok and not done.raised then
+        return nil, err
+    end
+    return fail(done)
+end
+
+-- COMMIT that comes back as ROLLBACK: a statement had failed and fn went on regardless.
+local function commit(connection)
+    local tag, err = connection:control("COMMIT")
+    if tag == "COMMIT" then
+        return true
+    elseif tag then
+        return nil, new_error("database", "the transaction was rolled back: a statement in it had failed")
+    elseif err.kind == "connection" or err.kind == "timeout" then
+        err.kind = "commit_unknown"
+        err.message = "the connection was lost at COMMIT, which may have been carried out: " .. err.message
+        err.retryable = false
+    end
+    return nil, err
+end
+
+-- One run of the block on a connection that is in no transaction.
+local function run_once(connection, fn, begin)
+    local ok, err = connection:control(begin)
+    if not ok then
+        return { err = err }
+    end
+    local tx = setmetatable({ connection = connection, depth = 1 }, Transaction)
+    local done = outcome(pcall(fn, tx))
+    tx.ended = true
+    if done.err == nil and not done.raised then
+        ok, err = commit(connection)
+        if not ok then
+            done = { err = err }
+        end
+    else
+        connection:control("ROLLBACK") -- if this fails too, releasing deals with it
+    end
+    return done
+end
+
+-- May the whole block be run again? Serialization failures and deadlocks: the server has
+-- rolled it back. A connection lost before COMMIT: the server does.
+local function why_again(done, lost)
+    local err = done.err
+    if not is_error(err) then
+        return nil
+    elseif err.retryable and err.code then
+        return err.name
+    elseif lost and err.kind ~= "commit_unknown" then
+        return "connection lost"
+    end
+    return nil
+end
+
+local function pause_ms(attempt)
+    local ceiling = math.min(10 * 2 ^ (attempt - 1), 500)
+    return ceiling / 2 + math.random() * ceiling / 2
+end
+
+local function run_on_new_connection(db, fn, begin, timeout_ms)
+    local connection, err = db:acquire(timeout_ms)
+    if not connection then
+        return { err = err }, false
+    end
+    local done = run_once(connection, fn, begin)
+    local lost = connection:transaction_state() == "unknown"
+    if not connection:is_released() then
+        connection:release()
+    end
+    return done, lost
+end
+
+--- db:transaction(fn, options): runs fn in a transaction on a connection of its own.
+-- @param fn function(tx)
+-- @param options isolation, read_only, deferrable; retries: how often the whole block may be
+-- run again after a serialization failure, a deadlock or a connection lost before COMMIT
+-- (default 0); timeout_ms: how long to wait for a connection
+-- @return what fn returned, or nil and an error
+function M.db_methods.transaction(db, fn, options)
+    if type(fn) ~= "function" then
+        error("a function expected", 2)
+    end
+    options = check_options(options or {})
+    local begin, retries = begin_text(options), options.retries or 0
+    local attempt = 1
+    while true do
+        local done, lost = run_on_new_connection(db, fn, begin, options.timeout_ms)
+        if done.err == nil and not done.raised then
+            return results_of(done)
+        end
+        local why = attempt <= retries and why_again(done, lost)
+        if not why then
+            if is_error(done.err) then
+                done.err.attempts = attempt
+            end
+            return fail(done)
+        end
+        db:_count_retry(attempt, done.err.code, why)
+        core.sleep(pause_ms(attempt))
+        attempt = attempt + 1
+    end
+end
+
+--- connection:transaction(fn, options): the same on a connection that was acquired; never
+-- repeated.
+function M.connection_methods.transaction(connection, fn, options)
+    if type(fn) ~= "function" then
+        error("a function expected", 2)
+    end
+    options = check_options(options or {})
+    if connection:transaction_state() == "open" or connection:transaction_state() == "failed" then
+        return nil, new_error("validation", "the connection is in a transaction already")
+    end
+    local done = run_once(connection, fn, begin_text(options))
+    if done.err == nil and not done.raised then
+        return results_of(done)
+    end
+    return fail(done)
+end
+
+return M
