@@ -56,20 +56,20 @@ enum tp_status {
  * fit, empty when unknown; they never contain a secret. */
 struct tp_error {
     enum tp_status kind;
-    bool retryable;      /* the same call may succeed if simply repeated */
-    int attempts;        /* how often it was tried; 0 when it never began */
-    int position;        /* 1-based character in the SQL text, or 0 */
-    char code[6];        /* SQLSTATE, or empty */
-    char severity[16];   /* ERROR, FATAL, PANIC */
+    bool retryable;    /* the same call may succeed if simply repeated */
+    int attempts;      /* how often it was tried; 0 when it never began */
+    int position;      /* 1-based character in the SQL text, or 0 */
+    char code[6];      /* SQLSTATE, or empty */
+    char severity[16]; /* ERROR, FATAL, PANIC */
     char message[1024];
     char detail[512];
     char hint[512];
-    char where[512];     /* PL/pgSQL call stack */
+    char where[512]; /* PL/pgSQL call stack */
     char schema[64];
     char table[64];
     char column[64];
     char constraint[64];
-    char query[256];     /* the beginning of the SQL text */
+    char query[256]; /* the beginning of the SQL text */
 };
 
 /* The word for a status: "database", "pool_timeout", ... Static. Thread: any. */
@@ -113,18 +113,18 @@ enum tp_config_source {
 };
 
 enum tp_option_type {
-    TP_OPTION_INT,    /* a count */
-    TP_OPTION_MS,     /* milliseconds */
+    TP_OPTION_INT, /* a count */
+    TP_OPTION_MS,  /* milliseconds */
     TP_OPTION_BOOL,
     TP_OPTION_STRING,
-    TP_OPTION_ENUM,   /* one of `choices` */
-    TP_OPTION_SECRET  /* a string that is never shown */
+    TP_OPTION_ENUM,  /* one of `choices` */
+    TP_OPTION_SECRET /* a string that is never shown */
 };
 
 /* One row of the option table: what the parser accepts and what the
  * documentation prints. */
 struct tp_option_info {
-    const char *name;        /* "pool.max" */
+    const char *name; /* "pool.max" */
     enum tp_option_type type;
     const char *environment; /* "DB_POOL_MAX", "A|B" for aliases, or "" */
     const char *url;         /* the URL parameter, or "" */
@@ -188,8 +188,7 @@ typedef struct tp_pool tp_pool;
  * because the server is away: the housekeeper starts with the first acquire.
  * Owns `config` on success. Returns the pool with one reference.
  * Errors: TP_ERR_MEMORY. Thread: any. */
-enum tp_status tp_pool_open(tp_pool **out, tp_config *config,
-                            struct tp_error *err) TP_MUST_CHECK;
+enum tp_status tp_pool_open(tp_pool **out, tp_config *config, struct tp_error *err) TP_MUST_CHECK;
 
 /* References. The last release closes the pool and frees it. Thread: any. */
 tp_pool *tp_pool_retain(tp_pool *pool);
@@ -203,8 +202,7 @@ void tp_pool_close(tp_pool *pool);
 /* Takes no new work, then waits until every lease has come back or the
  * deadline has passed, then closes. TP_OK when all came back; TP_ERR_TIMEOUT
  * when leases were still out (they end when they come back). Thread: any. */
-enum tp_status tp_pool_drain(tp_pool *pool, int64_t deadline,
-                             struct tp_error *err) TP_MUST_CHECK;
+enum tp_status tp_pool_drain(tp_pool *pool, int64_t deadline, struct tp_error *err) TP_MUST_CHECK;
 
 const tp_config *tp_pool_config(const tp_pool *pool); /* borrowed: pool's life */
 bool tp_pool_is_closed(tp_pool *pool);
@@ -241,11 +239,11 @@ void tp_lease_discard(tp_lease *lease);
 
 /* The transaction state of a leased connection. */
 enum tp_transaction_state {
-    TP_TX_IDLE,    /* none is open */
-    TP_TX_ACTIVE,  /* a statement is running */
-    TP_TX_OPEN,    /* in a transaction */
-    TP_TX_FAILED,  /* in a transaction that can only roll back */
-    TP_TX_UNKNOWN  /* the connection is lost */
+    TP_TX_IDLE,   /* none is open */
+    TP_TX_ACTIVE, /* a statement is running */
+    TP_TX_OPEN,   /* in a transaction */
+    TP_TX_FAILED, /* in a transaction that can only roll back */
+    TP_TX_UNKNOWN /* the connection is lost */
 };
 enum tp_transaction_state tp_lease_transaction(const tp_lease *lease);
 int tp_lease_backend_pid(const tp_lease *lease);
@@ -258,7 +256,7 @@ typedef struct tp_result tp_result;
 enum tp_type_kind {
     TP_KIND_TEXT, /* text and everything that is shown as text */
     TP_KIND_BOOL,
-    TP_KIND_INT,  /* int2, int4, int8, oid: fits int64_t */
+    TP_KIND_INT, /* int2, int4, int8, oid: fits int64_t */
     TP_KIND_FLOAT,
     TP_KIND_NUMERIC,
     TP_KIND_BYTEA,
@@ -267,10 +265,10 @@ enum tp_type_kind {
 };
 struct tp_type_info {
     uint32_t oid;
-    const char *name;       /* "int4", "_int4"; "" when it is not built in */
+    const char *name; /* "int4", "_int4"; "" when it is not built in */
     enum tp_type_kind kind;
-    uint32_t element;       /* an array's element type */
-    char delimiter;         /* between an array's elements */
+    uint32_t element; /* an array's element type */
+    char delimiter;   /* between an array's elements */
 };
 
 /* What is known of a type; for a type that is not built in, a TEXT row with
@@ -315,7 +313,7 @@ enum tp_step {
     TP_WAIT,   /* wait for tp_op_fd/_events or for tp_op_deadline, then step */
     TP_ENCODE, /* parameter types are known: give the parameters, then step */
     TP_DONE,
-    TP_FAILED  /* tp_op_error says why */
+    TP_FAILED /* tp_op_error says why */
 };
 enum { TP_READ = 1, TP_WRITE = 2 };
 
@@ -331,9 +329,9 @@ struct tp_query {
     const char *sql;
     size_t sql_len;
     int nparams;
-    int64_t deadline;     /* of the whole call */
-    bool idempotent;      /* may be repeated after a lost link */
-    bool simple;          /* many statements, no parameters, never prepared */
+    int64_t deadline; /* of the whole call */
+    bool idempotent;  /* may be repeated after a lost link */
+    bool simple;      /* many statements, no parameters, never prepared */
 };
 
 /* An operation may be begun again and again; it keeps its buffers.
@@ -374,8 +372,8 @@ void tp_op_refuse(tp_op *op, const struct tp_error *err);
 const struct tp_error *tp_op_error(const tp_op *op); /* after TP_FAILED; borrowed */
 const tp_result *tp_op_result(const tp_op *op);      /* after TP_DONE of a query; borrowed */
 tp_result *tp_op_take_result(tp_op *op);
-tp_lease tp_op_take_lease(tp_op *op);                /* after TP_DONE of an acquire */
-int64_t tp_op_elapsed(const tp_op *op);              /* µs from begin to end */
+tp_lease tp_op_take_lease(tp_op *op);   /* after TP_DONE of an acquire */
+int64_t tp_op_elapsed(const tp_op *op); /* µs from begin to end */
 
 /* The blocking driver: steps the operation and waits with poll(2), or parks
  * the thread while there is no fd, until it needs parameters or has ended.
@@ -399,7 +397,7 @@ enum tp_close_reason {
     TP_CLOSE_IN_DOUBT,    /* its state was not known when it came back */
     TP_CLOSE_SERVER_GONE, /* older than a known restart of the server */
     TP_CLOSE_POOL_CLOSED,
-    TP_CLOSE_DISCARDED,   /* the borrower said so */
+    TP_CLOSE_DISCARDED, /* the borrower said so */
     TP_CLOSE_REASONS
 };
 const char *tp_close_reason_name(enum tp_close_reason reason);
@@ -409,7 +407,8 @@ struct tp_stats {
     int max, min;
     uint64_t acquires, acquire_timeouts, acquire_cancels;
     uint64_t connects, connect_failures, closed[TP_CLOSE_REASONS];
-    uint64_t queries, query_failures, retries, rollbacks; /* rollbacks: by return of an open transaction */
+    uint64_t queries, query_failures, retries,
+        rollbacks; /* rollbacks: by return of an open transaction */
     uint64_t statements_prepared, statement_hits, statement_evictions;
     uint64_t errors_by_kind[TP_ERR_MEMORY + 1];
     struct tp_latency wait, connect, query;

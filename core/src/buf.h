@@ -18,7 +18,7 @@ struct tp_buf {
     bool failed;
 };
 
-void tp__buf_free(struct tp_buf *buf); /* back to the empty state */
+void tp__buf_free(struct tp_buf *buf);  /* back to the empty state */
 void tp__buf_clear(struct tp_buf *buf); /* len = 0, failed = false; keeps the memory */
 /* Room for `more` bytes past len; false (and failed) when memory is short. */
 bool tp__buf_reserve(struct tp_buf *buf, size_t more);

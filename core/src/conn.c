@@ -67,11 +67,16 @@ enum tp_transaction_state tp__conn_transaction(const struct tp_conn *conn)
     if (conn->state == TP_CONN_LOST)
         return TP_TX_UNKNOWN;
     switch (PQtransactionStatus(conn->pg)) {
-    case PQTRANS_IDLE: return TP_TX_IDLE;
-    case PQTRANS_ACTIVE: return TP_TX_ACTIVE;
-    case PQTRANS_INTRANS: return TP_TX_OPEN;
-    case PQTRANS_INERROR: return TP_TX_FAILED;
-    default: return TP_TX_UNKNOWN;
+    case PQTRANS_IDLE:
+        return TP_TX_IDLE;
+    case PQTRANS_ACTIVE:
+        return TP_TX_ACTIVE;
+    case PQTRANS_INTRANS:
+        return TP_TX_OPEN;
+    case PQTRANS_INERROR:
+        return TP_TX_FAILED;
+    default:
+        return TP_TX_UNKNOWN;
     }
 }
 
@@ -113,8 +118,7 @@ bool tp__conn_look(struct tp_conn *conn)
 
 /* --------------------------------------------------------------- statements */
 
-struct tp_statement *tp__conn_find(struct tp_conn *conn, const char *sql, size_t len,
-                                   uint64_t hash)
+struct tp_statement *tp__conn_find(struct tp_conn *conn, const char *sql, size_t len, uint64_t hash)
 {
     return tp__statements_find(&conn->statements, sql, len, hash);
 }
@@ -303,8 +307,8 @@ static void keep_error(struct tp_conn *conn, const PGresult *pg)
     if (conn->error.kind != TP_OK)
         return;
     tp__result_error(pg, &conn->error);
-    bool fatal = strcmp(conn->error.severity, "FATAL") == 0 ||
-                 strcmp(conn->error.severity, "PANIC") == 0;
+    bool fatal =
+        strcmp(conn->error.severity, "FATAL") == 0 || strcmp(conn->error.severity, "PANIC") == 0;
     if (fatal || conn->error.code[0] == '\0') {
         conn->error.kind = TP_ERR_CONNECTION;
         conn->error.message[strcspn(conn->error.message, "\n")] = '\0';
@@ -325,8 +329,8 @@ static void keep_result(struct tp_conn *conn, PGresult *pg)
 static void refuse_copy(struct tp_conn *conn, bool in)
 {
     if (conn->error.kind == TP_OK)
-        tp__error_set(&conn->error, TP_ERR_VALIDATION,
-                      "COPY %s cannot be sent as a query", in ? "FROM STDIN" : "TO STDOUT");
+        tp__error_set(&conn->error, TP_ERR_VALIDATION, "COPY %s cannot be sent as a query",
+                      in ? "FROM STDIN" : "TO STDOUT");
     if (in)
         (void)PQputCopyEnd(conn->pg, "refused by the client");
     else

@@ -34,9 +34,12 @@ static enum tp_step step_chore(struct tp_conn *conn, enum tp_chore chore, int re
                                struct tp_error *err)
 {
     switch (chore) {
-    case TP_CHORE_OPEN: return tp__conn_step_open(conn, err);
-    case TP_CHORE_PING: return tp__conn_step_ping(conn, ready);
-    case TP_CHORE_RESET: break;
+    case TP_CHORE_OPEN:
+        return tp__conn_step_open(conn, err);
+    case TP_CHORE_PING:
+        return tp__conn_step_ping(conn, ready);
+    case TP_CHORE_RESET:
+        break;
     }
     return tp__conn_step_reset(conn, ready);
 }

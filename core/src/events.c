@@ -3,13 +3,20 @@
 const char *tp_event_name(enum tp_event_type type)
 {
     switch (type) {
-    case TP_EVENT_CONNECT: return "connect";
-    case TP_EVENT_REMOVE: return "remove";
-    case TP_EVENT_ERROR: return "error";
-    case TP_EVENT_RETRY: return "retry";
-    case TP_EVENT_STATE: return "state";
-    case TP_EVENT_NOTICE: return "notice";
-    case TP_EVENT_ROLLBACK: return "rollback";
+    case TP_EVENT_CONNECT:
+        return "connect";
+    case TP_EVENT_REMOVE:
+        return "remove";
+    case TP_EVENT_ERROR:
+        return "error";
+    case TP_EVENT_RETRY:
+        return "retry";
+    case TP_EVENT_STATE:
+        return "state";
+    case TP_EVENT_NOTICE:
+        return "notice";
+    case TP_EVENT_ROLLBACK:
+        return "rollback";
     }
     return "";
 }

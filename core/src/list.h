@@ -14,7 +14,7 @@ struct tp_list {
 #define TP_CONTAINER(ptr, type, member) ((type *)(void *)((char *)(ptr)-offsetof(type, member)))
 
 /* Walks a list while its current node may be removed. */
-#define TP_LIST_EACH(node, following, head)                                        \
+#define TP_LIST_EACH(node, following, head)                                          \
     for ((node) = (head)->next; (node) != (head) && ((following) = (node)->next, 1); \
          (node) = (following))
 

@@ -1,159 +1,12 @@
 /* Slots, waiters and hand-off; see pool.h for the states of a slot. */
 #include "pool.h"
 
-#include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "clock.h"
 #include "error.h"
 #include "keeper.h"
 #include "pool_report.h"
-
-/* A connection that rested longer than this is looked at before it is lent: a look
- * is a system call, and one that was used a moment ago is known to live. Hang-ups
- * are seen by the housekeeper's epoll within a millisecond or so; this covers the
- * time until it has run. */
-enum { LOOK_AFTER_US = 10 * 1000 };
-
-unsigned tp__fork_count;
-
-static void count_fork(void)
-{
-    tp__fork_count++;
-}
-
-static void watch_forks(void)
-{
-    pthread_atfork(NULL, NULL, count_fork);
-}
-
-/* ------------------------------------------------------------ life of a pool */
-
-static void init_sync(tp_pool *pool)
-{
-    pthread_condattr_t attr;
-    pthread_mutex_init(&pool->lock, NULL);
-    pthread_condattr_init(&attr);
-    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-    pthread_cond_init(&pool->returned, &attr);
-    pthread_condattr_destroy(&attr);
-}
-
-static void init_slots(tp_pool *pool)
-{
-    for (int state = 0; state < TP_SLOT_STATES; state++) {
-        tp__list_init(&pool->lists[state]);
-        pool->counts[state] = 0;
-    }
-    tp__list_init(&pool->waiters);
-    pool->waiting = 0;
-    for (int i = 0; i < pool->limits.max; i++) {
-        struct tp_slot *slot = &pool->slots[i];
-        slot->pool = pool;
-        slot->state = TP_SLOT_EMPTY;
-        slot->connection = NULL;
-        slot->fd = -1;
-        tp__list_push_back(&pool->lists[TP_SLOT_EMPTY], &slot->link);
-        pool->counts[TP_SLOT_EMPTY]++;
-    }
-}
-
-enum tp_status tp__pool_new(tp_pool **out, const struct tp_pool_limits *limits,
-                            const struct tp_pool_vtable *vtable, void *ctx,
-                            void (*free_ctx)(void *), struct tp_error *err)
-{
-    static pthread_once_t once = PTHREAD_ONCE_INIT;
-    pthread_once(&once, watch_forks);
-
-    tp_pool *pool = calloc(1, sizeof *pool);
-    struct tp_slot *slots = calloc((size_t)limits->max, sizeof *slots);
-    struct tp_wake *wake = tp__wake_new();
-    if (pool == NULL || slots == NULL || wake == NULL) {
-        free(pool);
-        free(slots);
-        tp__wake_release(wake);
-        return tp__error_set(err, TP_ERR_MEMORY, "no memory or file descriptors for a pool");
-    }
-    pool->limits = *limits;
-    pool->vtable = vtable;
-    pool->ctx = ctx;
-    pool->free_ctx = free_ctx;
-    pool->slots = slots;
-    pool->wake = wake;
-    pool->configured = true;
-    pool->epoll_fd = -1;
-    pool->fork_count = tp__fork_count;
-    pool->reported_state = TP_POOL_STARTING;
-    atomic_init(&pool->refs, 1);
-    init_sync(pool);
-    init_slots(pool);
-    tp__events_init(&pool->events);
-    tp__backoff_init(&pool->connect_backoff, limits->connect_base_us, limits->connect_max_us, 0);
-    pool->jitter_seed = (uint64_t)tp_now() ^ (uint64_t)(uintptr_t)pool;
-    *out = pool;
-    return TP_OK;
-}
-
-tp_pool *tp_pool_retain(tp_pool *pool)
-{
-    atomic_fetch_add(&pool->refs, 1);
-    return pool;
-}
-
-void tp_pool_release(tp_pool *pool)
-{
-    if (pool == NULL || atomic_fetch_sub(&pool->refs, 1) != 1)
-        return;
-    tp_pool_close(pool);
-    for (int i = 0; i < pool->limits.max; i++) {
-        if (pool->slots[i].connection != NULL)
-            pool->vtable->close(pool->slots[i].connection, false);
-    }
-    if (pool->free_ctx != NULL)
-        pool->free_ctx(pool->ctx);
-    tp__wake_release(pool->wake);
-    tp__events_deinit(&pool->events);
-    pthread_cond_destroy(&pool->returned);
-    pthread_mutex_destroy(&pool->lock);
-    free(pool->slots);
-    free(pool);
-}
-
-/* In a child of fork: the threads of the parent, its housekeeper among them, do not
- * exist here, and the connections belong to the parent. Everything starts afresh;
- * leases that were out become invalid. */
-static void start_afresh(tp_pool *pool)
-{
-    pool->fork_count = tp__fork_count;
-    init_sync(pool);
-    pthread_mutex_init(&pool->events.lock, NULL);
-    for (int i = 0; i < pool->limits.max; i++) {
-        struct tp_slot *slot = &pool->slots[i];
-        if (slot->connection != NULL)
-            pool->vtable->close(slot->connection, true);
-        atomic_fetch_add(&slot->generation, 1);
-    }
-    init_slots(pool);
-    if (pool->epoll_fd >= 0)
-        close(pool->epoll_fd);
-    pool->epoll_fd = -1;
-    pool->keeper_started = false;
-    struct tp_wake *wake = tp__wake_new();
-    if (wake != NULL) {
-        tp__wake_release(pool->wake);
-        pool->wake = wake;
-    } else {
-        pool->closed = true; /* without a descriptor there is no housekeeper */
-    }
-}
-
-static inline void lock_pool(tp_pool *pool)
-{
-    if (pool->fork_count != tp__fork_count)
-        start_afresh(pool);
-    pthread_mutex_lock(&pool->lock);
-}
 
 /* ------------------------------------------------------------------- slots */
 
@@ -207,9 +60,16 @@ static void note_place_locked(struct tp_slot *slot, const char *place, int line)
     slot->line = line;
 }
 
+/* Written under the lock only; atomic because a borrower compares it without. */
+static void next_generation_locked(struct tp_slot *slot)
+{
+    uint64_t now = atomic_load_explicit(&slot->generation, memory_order_relaxed);
+    atomic_store_explicit(&slot->generation, now + 1, memory_order_relaxed);
+}
+
 static void lend_locked(struct tp_slot *slot, int64_t now)
 {
-    atomic_fetch_add_explicit(&slot->generation, 1, memory_order_relaxed);
+    next_generation_locked(slot);
     slot->acquired_at = now;
     slot->place[0] = '\0';
     slot->sql[0] = '\0';
@@ -274,6 +134,13 @@ bool tp__slot_is_worn_locked(const struct tp_slot *slot, int64_t now, enum tp_cl
 
 /* ------------------------------------------------------------------ acquire */
 
+static void lend_idle_locked(struct tp_slot *slot, int64_t now)
+{
+    lend_locked(slot, now);
+    slot->owner = (uintptr_t)pthread_self();
+    tp__histogram_record(&slot->pool->wait_times, 0);
+}
+
 /* The most recently used idle connection that is not worn, or NULL. */
 static struct tp_slot *take_idle_locked(tp_pool *pool, int64_t now, bool *closing)
 {
@@ -282,9 +149,7 @@ static struct tp_slot *take_idle_locked(tp_pool *pool, int64_t now, bool *closin
         struct tp_slot *slot = TP_CONTAINER(first, struct tp_slot, link);
         enum tp_close_reason why;
         if (!tp__slot_is_worn_locked(slot, now, &why)) {
-            lend_locked(slot, now);
-            slot->owner = (uintptr_t)pthread_self();
-            tp__histogram_record(&pool->wait_times, 0);
+            lend_idle_locked(slot, now);
             return slot;
         }
         tp__slot_close_locked(slot, why);
@@ -324,7 +189,7 @@ enum tp_acquired tp__pool_acquire(tp_pool *pool, struct tp_waiter *waiter, struc
     enum tp_acquired how;
     bool ring = false;
 
-    lock_pool(pool);
+    tp__pool_lock(pool);
     if (!pool->configured) {
         how = refuse(err, TP_ERR_NOT_CONFIGURED,
                      "the database is not configured: set DATABASE_URL or DB_HOST, or give "
@@ -345,28 +210,32 @@ enum tp_acquired tp__pool_acquire(tp_pool *pool, struct tp_waiter *waiter, struc
     return how;
 }
 
+/* The first idle connection, if it was used a moment ago and is not worn. */
+static struct tp_slot *take_fresh_locked(tp_pool *pool)
+{
+    struct tp_list *first = tp__list_first(&pool->lists[TP_SLOT_IDLE]);
+    if (first == NULL || pool->closed || pool->draining)
+        return NULL;
+    struct tp_slot *slot = TP_CONTAINER(first, struct tp_slot, link);
+    int64_t now = tp__now_coarse();
+    enum tp_close_reason why;
+    if (now - slot->idle_since >= TP_LOOK_AFTER_US || tp__slot_is_worn_locked(slot, now, &why))
+        return NULL;
+    lend_idle_locked(slot, now);
+    return slot;
+}
+
 bool tp_pool_try_acquire(tp_pool *pool, const char *place, int line, tp_lease *out)
 {
-    bool unused = false;
-    struct tp_slot *slot = NULL;
-
-    lock_pool(pool);
-    struct tp_list *first = tp__list_first(&pool->lists[TP_SLOT_IDLE]);
-    if (first != NULL && !pool->closed && !pool->draining) {
-        struct tp_slot *head = TP_CONTAINER(first, struct tp_slot, link);
-        int64_t now = tp__now_coarse();
-        enum tp_close_reason why;
-        if (now - head->idle_since < LOOK_AFTER_US && !tp__slot_is_worn_locked(head, now, &why))
-            slot = take_idle_locked(pool, now, &unused);
-    }
+    tp__pool_lock(pool);
+    struct tp_slot *slot = take_fresh_locked(pool);
     if (slot != NULL && place != NULL)
         note_place_locked(slot, place, line);
-    pthread_mutex_unlock(&pool->lock);
-    if (slot == NULL)
-        return false;
     out->slot = slot;
-    out->generation = atomic_load_explicit(&slot->generation, memory_order_relaxed);
-    return true;
+    out->generation =
+        slot != NULL ? atomic_load_explicit(&slot->generation, memory_order_relaxed) : 0;
+    pthread_mutex_unlock(&pool->lock);
+    return slot != NULL;
 }
 
 static enum tp_acquired poll_locked(tp_pool *pool, struct tp_waiter *waiter, int64_t deadline,
@@ -391,7 +260,7 @@ static enum tp_acquired poll_locked(tp_pool *pool, struct tp_waiter *waiter, int
 enum tp_acquired tp__pool_poll(tp_pool *pool, struct tp_waiter *waiter, int64_t deadline,
                                struct tp_error *err)
 {
-    lock_pool(pool);
+    tp__pool_lock(pool);
     enum tp_acquired how = poll_locked(pool, waiter, deadline, err);
     pthread_mutex_unlock(&pool->lock);
     if (how != TP_QUEUED && waiter->has_cond) {
@@ -404,7 +273,7 @@ enum tp_acquired tp__pool_poll(tp_pool *pool, struct tp_waiter *waiter, int64_t 
 bool tp__pool_all_held_by_caller(tp_pool *pool)
 {
     bool all = true;
-    lock_pool(pool);
+    tp__pool_lock(pool);
     for (int i = 0; all && i < pool->limits.max; i++) {
         const struct tp_slot *slot = &pool->slots[i];
         all = slot->state == TP_SLOT_LEASED && slot->owner == (uintptr_t)pthread_self();
@@ -417,7 +286,7 @@ void tp__pool_park(tp_pool *pool, struct tp_waiter *waiter, int64_t deadline)
 {
     struct timespec until = tp__timespec(deadline);
 
-    lock_pool(pool);
+    tp__pool_lock(pool);
     if (!waiter->has_cond) {
         pthread_condattr_t attr;
         pthread_condattr_init(&attr);
@@ -434,7 +303,7 @@ void tp__pool_park(tp_pool *pool, struct tp_waiter *waiter, int64_t deadline)
 
 void tp__pool_leave(tp_pool *pool, struct tp_waiter *waiter)
 {
-    lock_pool(pool);
+    tp__pool_lock(pool);
     if (waiter->queued) {
         leave_queue_locked(pool, waiter);
         pool->totals.acquire_cancels++;
@@ -502,14 +371,14 @@ bool tp__pool_return(struct tp_slot *slot, uint64_t generation, enum tp_fate fat
                      enum tp_close_reason reason, const struct tp_usage *usage)
 {
     tp_pool *pool = slot->pool;
-    lock_pool(pool);
+    tp__pool_lock(pool);
     if (slot->state != TP_SLOT_LEASED || atomic_load(&slot->generation) != generation) {
         pthread_mutex_unlock(&pool->lock);
         return false;
     }
     if (usage != NULL)
         count_usage_locked(pool, usage);
-    atomic_fetch_add_explicit(&slot->generation, 1, memory_order_relaxed);
+    next_generation_locked(slot);
     slot->uses++;
     bool ring = settle_locked(slot, fate, reason);
     bool orphan = slot->state == TP_SLOT_CLOSING && pool->closed && !pool->keeper_started;
@@ -525,21 +394,21 @@ bool tp__pool_return(struct tp_slot *slot, uint64_t generation, enum tp_fate fat
 
 void tp__pool_count_query(tp_pool *pool, const struct tp_usage *usage)
 {
-    lock_pool(pool);
+    tp__pool_lock(pool);
     count_usage_locked(pool, usage);
     pthread_mutex_unlock(&pool->lock);
 }
 
 void tp__pool_note_sql(struct tp_slot *slot, const char *sql, size_t len)
 {
-    lock_pool(slot->pool);
+    tp__pool_lock(slot->pool);
     note_sql_locked(slot, sql, len);
     pthread_mutex_unlock(&slot->pool->lock);
 }
 
 void tp__pool_note_place(struct tp_slot *slot, const char *place, int line)
 {
-    lock_pool(slot->pool);
+    tp__pool_lock(slot->pool);
     note_place_locked(slot, place, line);
     pthread_mutex_unlock(&slot->pool->lock);
 }
@@ -548,46 +417,4 @@ void tp__pool_bump_epoch(tp_pool *pool)
 {
     atomic_fetch_add(&pool->epoch, 1);
     tp__wake_ring(pool->wake);
-}
-
-/* -------------------------------------------------------------- drain, close */
-
-void tp_pool_close(tp_pool *pool)
-{
-    lock_pool(pool);
-    bool first = !pool->closed;
-    bool stop = first && pool->keeper_started;
-    pool->closed = true;
-    if (first) {
-        tp__pool_refuse_all_locked(pool, TP_ERR_POOL_CLOSED);
-        struct tp_list *node, *following;
-        TP_LIST_EACH(node, following, &pool->lists[TP_SLOT_IDLE])
-            tp__slot_close_locked(TP_CONTAINER(node, struct tp_slot, link), TP_CLOSE_POOL_CLOSED);
-        tp__pool_report_state_locked(pool);
-    }
-    pthread_cond_broadcast(&pool->returned);
-    pthread_mutex_unlock(&pool->lock);
-    if (stop)
-        tp__keeper_stop(pool);
-}
-
-enum tp_status tp_pool_drain(tp_pool *pool, int64_t deadline, struct tp_error *err)
-{
-    struct timespec until = tp__timespec(deadline);
-    int status = 0;
-
-    lock_pool(pool);
-    if (!pool->closed) {
-        pool->draining = true;
-        tp__pool_refuse_all_locked(pool, TP_ERR_POOL_CLOSED);
-        tp__pool_report_state_locked(pool);
-    }
-    while (!pool->closed && pool->counts[TP_SLOT_LEASED] > 0 && status == 0)
-        status = pthread_cond_timedwait(&pool->returned, &pool->lock, &until);
-    int out = pool->counts[TP_SLOT_LEASED];
-    pthread_mutex_unlock(&pool->lock);
-    tp_pool_close(pool);
-    if (out > 0)
-        return tp__error_set(err, TP_ERR_TIMEOUT, "%d connections were still in use", out);
-    return TP_OK;
 }

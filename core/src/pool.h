@@ -31,6 +31,11 @@
 #include "tidepool.h"
 #include "wake.h"
 
+/* A connection that rested longer than this is looked at before it is lent: a look is a
+ * system call, and one that was used a moment ago is known to live. Hang-ups are seen by
+ * the housekeeper's epoll within a millisecond or so; this covers the time until it ran. */
+enum { TP_LOOK_AFTER_US = 10 * 1000 };
+
 /* What a connection is waiting for. */
 struct tp_wait {
     int fd;           /* -1: only the deadline, or a ring of the pool's wake-up */
@@ -65,7 +70,7 @@ struct tp_pool_vtable {
 
 struct tp_pool_limits {
     int min, max;
-    int max_waiting; /* 0: no limit */
+    int max_waiting;                                                        /* 0: no limit */
     int64_t idle_timeout_us, max_lifetime_us, max_uses, health_interval_us; /* 0: off */
     int64_t connect_base_us, connect_max_us; /* backoff between failed connects */
 };
@@ -91,13 +96,13 @@ struct tp_slot {
     enum tp_chore chore;         /* while OPENING or MENDING */
     enum tp_close_reason reason; /* while CLOSING */
     int backend_pid;
-    uint64_t epoch;              /* the pool's epoch at its birth */
+    uint64_t epoch; /* the pool's epoch at its birth */
     int64_t uses;
     int64_t opened_at, expires_at, idle_since, checked_at, acquired_at;
-    uintptr_t owner;  /* the thread that acquired it */
-    char place[80];   /* where in the program */
+    uintptr_t owner; /* the thread that acquired it */
+    char place[80];  /* where in the program */
     int line;
-    char sql[120];    /* the beginning of the borrower's last statement */
+    char sql[120]; /* the beginning of the borrower's last statement */
     /* of the housekeeper alone; due and ready are 0 whenever there is no chore */
     int fd, armed_events;
     int64_t due; /* when to step the chore, whatever happens */
@@ -219,8 +224,21 @@ void tp__pool_note_place(struct tp_slot *slot, const char *place, int line);
 /* Every connection made before now is replaced: the server was restarted. */
 void tp__pool_bump_epoch(tp_pool *pool);
 
-void tp__pool_event(tp_pool *pool, enum tp_event_type type, int pid, int attempt,
-                    const char *code, const char *fmt, ...) TP_PRINTF(6, 7);
+void tp__pool_event(tp_pool *pool, enum tp_event_type type, int pid, int attempt, const char *code,
+                    const char *fmt, ...) TP_PRINTF(6, 7);
+
+/* How often this process has been forked since the library was loaded (0 in the first).
+ * Source: pthread_atfork(3). */
+extern unsigned tp__fork_count;
+/* Forgets what belongs to the parent, at the first use in a child. */
+void tp__pool_start_afresh(tp_pool *pool);
+
+static inline void tp__pool_lock(tp_pool *pool)
+{
+    if (pool->fork_count != tp__fork_count)
+        tp__pool_start_afresh(pool);
+    pthread_mutex_lock(&pool->lock);
+}
 
 /* --- for keeper.c: the caller holds the lock ------------------------------ */
 
@@ -239,9 +257,5 @@ void tp__pool_refuse_all_locked(tp_pool *pool, enum tp_status status);
 int tp__pool_total_locked(const tp_pool *pool);
 /* Pushes a state event when the state is not the one last reported. */
 void tp__pool_report_state_locked(tp_pool *pool);
-
-/* How often this process has been forked since the library was loaded (0 in the
- * first). Source: pthread_atfork(3). */
-extern unsigned tp__fork_count;
 
 #endif

@@ -37,9 +37,12 @@ static void append_place(char *out, size_t room, const struct tp_slot *slot)
 static const char *transaction_words(const struct tp_slot *slot)
 {
     switch (atomic_load_explicit(&slot->tx_state, memory_order_relaxed)) {
-    case TP_TX_OPEN: return ", in a transaction";
-    case TP_TX_FAILED: return ", in a failed transaction";
-    default: return "";
+    case TP_TX_OPEN:
+        return ", in a transaction";
+    case TP_TX_FAILED:
+        return ", in a failed transaction";
+    default:
+        return "";
     }
 }
 
@@ -114,7 +117,7 @@ void tp__report_self_blocked(tp_pool *pool, struct tp_error *err)
     tp__error_set(err, TP_ERR_BUSY,
                   "this thread holds all %d connections itself, so waiting for one would never end",
                   pool->limits.max);
-    pthread_mutex_lock(&pool->lock);
+    tp__pool_lock(pool);
     describe_holders(pool, tp_now(), err->message, sizeof err->message);
     pthread_mutex_unlock(&pool->lock);
 }
@@ -122,7 +125,8 @@ void tp__report_self_blocked(tp_pool *pool, struct tp_error *err)
 void tp__report_refusal_locked(const tp_pool *pool, enum tp_status status, struct tp_error *err)
 {
     if (status == TP_ERR_POOL_CLOSED)
-        tp__error_set(err, status, "%s", pool->closed ? "the pool is closed" : "the pool is draining");
+        tp__error_set(err, status, "%s",
+                      pool->closed ? "the pool is closed" : "the pool is draining");
     else
         report_unreachable_locked(pool, err);
 }
@@ -132,15 +136,24 @@ void tp__report_refusal_locked(const tp_pool *pool, enum tp_status status, struc
 const char *tp_close_reason_name(enum tp_close_reason reason)
 {
     switch (reason) {
-    case TP_CLOSE_IDLE_TIMEOUT: return "idle_timeout";
-    case TP_CLOSE_MAX_LIFETIME: return "max_lifetime";
-    case TP_CLOSE_MAX_USES: return "max_uses";
-    case TP_CLOSE_DEAD: return "dead";
-    case TP_CLOSE_IN_DOUBT: return "in_doubt";
-    case TP_CLOSE_SERVER_GONE: return "server_gone";
-    case TP_CLOSE_POOL_CLOSED: return "pool_closed";
-    case TP_CLOSE_DISCARDED: return "discarded";
-    case TP_CLOSE_REASONS: break;
+    case TP_CLOSE_IDLE_TIMEOUT:
+        return "idle_timeout";
+    case TP_CLOSE_MAX_LIFETIME:
+        return "max_lifetime";
+    case TP_CLOSE_MAX_USES:
+        return "max_uses";
+    case TP_CLOSE_DEAD:
+        return "dead";
+    case TP_CLOSE_IN_DOUBT:
+        return "in_doubt";
+    case TP_CLOSE_SERVER_GONE:
+        return "server_gone";
+    case TP_CLOSE_POOL_CLOSED:
+        return "pool_closed";
+    case TP_CLOSE_DISCARDED:
+        return "discarded";
+    case TP_CLOSE_REASONS:
+        break;
     }
     return "";
 }
@@ -148,19 +161,25 @@ const char *tp_close_reason_name(enum tp_close_reason reason)
 const char *tp_pool_state_name(enum tp_pool_state state)
 {
     switch (state) {
-    case TP_POOL_UNCONFIGURED: return "unconfigured";
-    case TP_POOL_STARTING: return "starting";
-    case TP_POOL_CONNECTED: return "connected";
-    case TP_POOL_UNREACHABLE: return "unreachable";
-    case TP_POOL_DRAINING: return "draining";
-    case TP_POOL_CLOSED: return "closed";
+    case TP_POOL_UNCONFIGURED:
+        return "unconfigured";
+    case TP_POOL_STARTING:
+        return "starting";
+    case TP_POOL_CONNECTED:
+        return "connected";
+    case TP_POOL_UNREACHABLE:
+        return "unreachable";
+    case TP_POOL_DRAINING:
+        return "draining";
+    case TP_POOL_CLOSED:
+        return "closed";
     }
     return "";
 }
 
 void tp_pool_stats(tp_pool *pool, struct tp_stats *out)
 {
-    pthread_mutex_lock(&pool->lock);
+    tp__pool_lock(pool);
     *out = pool->totals;
     out->idle = pool->counts[TP_SLOT_IDLE];
     out->active = pool->counts[TP_SLOT_LEASED];
@@ -184,7 +203,8 @@ static enum tp_pool_state state_locked(const tp_pool *pool)
         return TP_POOL_CLOSED;
     if (pool->draining)
         return TP_POOL_DRAINING;
-    if (pool->counts[TP_SLOT_IDLE] + pool->counts[TP_SLOT_LEASED] + pool->counts[TP_SLOT_MENDING] > 0)
+    if (pool->counts[TP_SLOT_IDLE] + pool->counts[TP_SLOT_LEASED] + pool->counts[TP_SLOT_MENDING] >
+        0)
         return TP_POOL_CONNECTED;
     if (pool->connect_failures_in_row > 0)
         return TP_POOL_UNREACHABLE;
@@ -196,7 +216,7 @@ static enum tp_pool_state state_locked(const tp_pool *pool)
 enum tp_pool_state tp_pool_get_state(tp_pool *pool, uint64_t *error_count,
                                      struct tp_error *last_error)
 {
-    pthread_mutex_lock(&pool->lock);
+    tp__pool_lock(pool);
     enum tp_pool_state state = state_locked(pool);
     if (error_count != NULL)
         *error_count = pool->connect_failures_in_row;
@@ -208,7 +228,7 @@ enum tp_pool_state tp_pool_get_state(tp_pool *pool, uint64_t *error_count,
 
 bool tp_pool_is_closed(tp_pool *pool)
 {
-    pthread_mutex_lock(&pool->lock);
+    tp__pool_lock(pool);
     bool closed = pool->closed || pool->draining;
     pthread_mutex_unlock(&pool->lock);
     return closed;
@@ -216,8 +236,8 @@ bool tp_pool_is_closed(tp_pool *pool)
 
 /* ------------------------------------------------------------------- events */
 
-void tp__pool_event(tp_pool *pool, enum tp_event_type type, int pid, int attempt,
-                    const char *code, const char *fmt, ...)
+void tp__pool_event(tp_pool *pool, enum tp_event_type type, int pid, int attempt, const char *code,
+                    const char *fmt, ...)
 {
     struct tp_event event = {.type = type, .backend_pid = pid, .attempt = attempt};
     char text[sizeof event.text];
@@ -252,7 +272,7 @@ bool tp_pool_next_event(tp_pool *pool, struct tp_event *out, uint64_t *dropped)
 
 void tp_pool_count_retry(tp_pool *pool, int attempt, const char *code, const char *why)
 {
-    pthread_mutex_lock(&pool->lock);
+    tp__pool_lock(pool);
     pool->totals.retries++;
     pthread_mutex_unlock(&pool->lock);
     tp__pool_event(pool, TP_EVENT_RETRY, 0, attempt, code, "%s", why);
@@ -260,7 +280,7 @@ void tp_pool_count_retry(tp_pool *pool, int attempt, const char *code, const cha
 
 void tp__pool_count_statement(tp_pool *pool, enum tp_statement_event event)
 {
-    pthread_mutex_lock(&pool->lock);
+    tp__pool_lock(pool);
     struct tp_stats *totals = &pool->totals;
     totals->statement_hits += event == TP_STATEMENT_HIT;
     totals->statements_prepared += event == TP_STATEMENT_PREPARED;

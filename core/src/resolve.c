@@ -15,8 +15,8 @@ struct tp_resolve {
     char *hosts, *ports;
     struct tp_buf host_list, addr_list, port_list;
     size_t found;
-    int failure;       /* the last getaddrinfo error */
-    char failed[256];  /* the host it was about */
+    int failure;      /* the last getaddrinfo error */
+    char failed[256]; /* the host it was about */
 };
 
 /* The i-th item of a comma-separated list: its start, and its length in *len.
@@ -158,8 +158,7 @@ bool tp__resolve_done(const struct tp_resolve *resolve)
 }
 
 enum tp_status tp__resolve_result(const struct tp_resolve *resolve, const char **hosts,
-                                  const char **hostaddrs, const char **ports,
-                                  struct tp_error *err)
+                                  const char **hostaddrs, const char **ports, struct tp_error *err)
 {
     if (resolve->found == 0)
         return tp__error_set(err, TP_ERR_CONNECTION, "could not resolve the host name \"%s\": %s",

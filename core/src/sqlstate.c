@@ -30,7 +30,8 @@ static const struct condition {
 #include "sqlstate_table.inc"
 };
 
-static const struct class {
+static const struct class
+{
     char code[CLASS_LENGTH + 1];
     const char *title;
 } CLASSES[] = {
@@ -39,8 +40,7 @@ static const struct class {
 
 static bool is_sqlstate(const char *code)
 {
-    return code != NULL &&
-           strspn(code, "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ") == CODE_LENGTH &&
+    return code != NULL && strspn(code, "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ") == CODE_LENGTH &&
            code[CODE_LENGTH] == '\0';
 }
 
@@ -56,8 +56,8 @@ static int compare_class(const void *code, const void *row)
 
 static const struct condition *find_condition(const char *code)
 {
-    return bsearch(code, CONDITIONS, sizeof CONDITIONS / sizeof CONDITIONS[0],
-                   sizeof CONDITIONS[0], compare_condition);
+    return bsearch(code, CONDITIONS, sizeof CONDITIONS / sizeof CONDITIONS[0], sizeof CONDITIONS[0],
+                   compare_condition);
 }
 
 const char *tp_sqlstate_name(const char *code)

@@ -40,7 +40,7 @@ static void free_list(struct tp_list *head)
 {
     struct tp_list *node, *following;
     TP_LIST_EACH(node, following, head)
-        free(TP_CONTAINER(node, struct tp_statement, recent));
+    free(TP_CONTAINER(node, struct tp_statement, recent));
     tp__list_init(head);
 }
 
@@ -132,7 +132,8 @@ bool tp__statements_insert(struct tp_statements *statements, struct tp_statement
 void tp__statements_drop(struct tp_statements *statements, uint64_t hash)
 {
     struct tp_list *node, *following;
-    TP_LIST_EACH(node, following, &statements->recent) {
+    TP_LIST_EACH(node, following, &statements->recent)
+    {
         struct tp_statement *statement = TP_CONTAINER(node, struct tp_statement, recent);
         if (hash == 0 || statement->hash == hash)
             remove_entry(statements, statement);

@@ -15,11 +15,11 @@ struct tp_statement {
     struct tp_list recent;     /* most recently used first */
     struct tp_statement *next; /* of the same bucket */
     uint64_t hash;
-    char name[16];    /* "" when the server keeps no statement (prepare = false) */
+    char name[16]; /* "" when the server keeps no statement (prepare = false) */
     int nparams;
-    uint32_t *types;  /* nparams of them, in the same block */
+    uint32_t *types; /* nparams of them, in the same block */
     size_t sql_len;
-    char *sql;        /* in the same block */
+    char *sql; /* in the same block */
 };
 
 struct tp_statements {

@@ -108,8 +108,10 @@ static void take_option(lua_State *L, const char *name, struct call_options *out
             luaL_error(L, "option 'as' must be \"rows\" or \"arrays\"");
         out->decode.arrays = strcmp(as, "arrays") == 0;
     } else {
-        luaL_error(L, "unknown option '%s' of a call (known: timeout_ms, idempotent, as, nulls, "
-                      "numbers)", name);
+        luaL_error(L,
+                   "unknown option '%s' of a call (known: timeout_ms, idempotent, as, nulls, "
+                   "numbers)",
+                   name);
     }
 }
 
@@ -226,9 +228,8 @@ static bool run(lua_State *L, struct call_op *call, int nparams, struct tp_error
 }
 
 /* on_query(sql, nparams, elapsed_ms, err or nil); what it raises is its own business. */
-static void tell_query(lua_State *L, struct tpb_db *db, int db_index,
-                       const struct tp_query *query, int64_t elapsed_us,
-                       const struct tp_error *err)
+static void tell_query(lua_State *L, struct tpb_db *db, int db_index, const struct tp_query *query,
+                       int64_t elapsed_us, const struct tp_error *err)
 {
     if (!db->watch_queries && (db->slow_us == 0 || elapsed_us < db->slow_us))
         return;
@@ -249,8 +250,8 @@ static void tell_query(lua_State *L, struct tpb_db *db, int db_index,
     }
 }
 
-int tpb_call_query(lua_State *L, struct tpb_db *db, int db_index, int last,
-                   const tp_lease *lease, enum tpb_answer answer)
+int tpb_call_query(lua_State *L, struct tpb_db *db, int db_index, int last, const tp_lease *lease,
+                   enum tpb_answer answer)
 {
     struct call_options options;
     struct tp_error err;
@@ -271,8 +272,7 @@ int tpb_call_query(lua_State *L, struct tpb_db *db, int db_index, int last,
     return ok ? 1 : tpb_fail(L, &err);
 }
 
-int tpb_call_ping(lua_State *L, struct tpb_db *db, int db_index, const tp_lease *lease,
-                  int timeout)
+int tpb_call_ping(lua_State *L, struct tpb_db *db, int db_index, const tp_lease *lease, int timeout)
 {
     struct tp_error err;
     int64_t fallback = tp_config_int(tp_pool_config(db->pool), "pool.acquire_timeout_ms");

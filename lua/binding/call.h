@@ -30,8 +30,8 @@ void tpb_call_open(lua_State *L);
 /* The call of a method: SQL text or {sql, options...} at stack index 2, parameters
  * after it up to index `last`; `db_index` is where the database is. Returns what the
  * Lua function returns: the answer, or nil and an error. */
-int tpb_call_query(lua_State *L, struct tpb_db *db, int db_index, int last,
-                   const tp_lease *lease, enum tpb_answer answer);
+int tpb_call_query(lua_State *L, struct tpb_db *db, int db_index, int last, const tp_lease *lease,
+                   enum tpb_answer answer);
 
 /* One round trip: true, or false and an error. `timeout` is the stack index of the
  * milliseconds (absent: the acquire timeout). */

@@ -13,7 +13,7 @@ struct guard {
     tp_pool *pool;     /* retained: the finalizer may run after the database's */
     struct tpb_db *db; /* kept alive by the user value */
     tp_lease lease;
-    uint64_t use;      /* changes with every acquire and release */
+    uint64_t use; /* changes with every acquire and release */
 };
 
 struct client {
@@ -59,12 +59,13 @@ static struct guard *push_new_guard(lua_State *L, struct tpb_db *db, int db_inde
  * The database lets go of it, so that nothing but the client refers to it. */
 static struct guard *push_guard(lua_State *L, struct tpb_db *db, int db_index)
 {
-    if (db->has_guard) {
-        db->has_guard = false;
+    struct guard *last = db->guard;
+    if (last != NULL) {
+        db->guard = NULL;
         lua_getiuservalue(L, db_index, TPB_DB_GUARD);
         lua_pushnil(L);
         lua_setiuservalue(L, db_index, TPB_DB_GUARD);
-        return lua_touserdata(L, -1);
+        return last;
     }
     push_guards(L, db_index);
     lua_Integer kept = (lua_Integer)lua_rawlen(L, -1);
@@ -82,9 +83,9 @@ static struct guard *push_guard(lua_State *L, struct tpb_db *db, int db_index)
 /* Keeps the guard on top of the stack for the next acquire, and pops it. */
 static void keep_guard(lua_State *L, struct tpb_db *db, int db_index)
 {
-    if (!db->has_guard) {
+    if (db->guard == NULL) {
+        db->guard = lua_touserdata(L, -1);
         lua_setiuservalue(L, db_index, TPB_DB_GUARD);
-        db->has_guard = true;
         return;
     }
     push_guards(L, db_index);
@@ -145,11 +146,11 @@ static int64_t default_deadline(const struct tpb_db *db)
 static int acquire(lua_State *L)
 {
     struct tpb_db *db = tpb_db_check(L, 1);
+    bool bounded = !lua_isnoneornil(L, 2);
     struct tp_error err;
     lua_Debug at;
     int line;
 
-    lua_settop(L, 2);
     struct client *client = lua_newuserdatauv(L, sizeof *client, 1);
     struct guard *guard = push_guard(L, db, 1);
     client->tag = &client_tag;
@@ -161,8 +162,7 @@ static int acquire(lua_State *L)
     const char *place = find_place(L, &at, &line);
     if (tp_pool_try_acquire(db->pool, place, line, &guard->lease))
         return 1;
-    int64_t deadline =
-        lua_isnil(L, 2) ? default_deadline(db) : tpb_check_deadline(L, 2, 0);
+    int64_t deadline = bounded ? tpb_check_deadline(L, 2, 0) : default_deadline(db);
     if (!tpb_call_acquire(L, db, 1, deadline, &guard->lease, &err)) {
         guard->use++;
         tpb_db_dispatch(L, db, 1);
@@ -192,12 +192,12 @@ static int release(lua_State *L, struct client *client, int index, bool discard)
     } else if (tp_lease_release(&guard->lease, &err) != TP_OK) {
         return tpb_fail(L, &err);
     }
-    lua_settop(L, index);
     lua_getiuservalue(L, index, 1);
-    lua_getiuservalue(L, index + 1, 1);
-    lua_insert(L, index + 1);
-    keep_guard(L, guard->db, index + 1);
-    tpb_db_dispatch(L, guard->db, index + 1);
+    lua_getiuservalue(L, -1, 1);
+    lua_insert(L, -2);
+    int db_index = lua_gettop(L) - 1;
+    keep_guard(L, guard->db, db_index);
+    tpb_db_dispatch(L, guard->db, db_index);
     lua_pushboolean(L, 1);
     return 1;
 }
@@ -292,8 +292,8 @@ static int client_transaction_state(lua_State *L)
 {
     static const char *const names[] = {"idle", "active", "open", "failed", "unknown"};
     struct client *client = check_client(L, 1);
-    lua_pushstring(L, is_out(client) ? names[tp_lease_transaction(&client->guard->lease)]
-                                     : "unknown");
+    lua_pushstring(L,
+                   is_out(client) ? names[tp_lease_transaction(&client->guard->lease)] : "unknown");
     return 1;
 }
 
@@ -326,12 +326,18 @@ static int client_tostring(lua_State *L)
 void tpb_client_open(lua_State *L)
 {
     static const luaL_Reg methods[] = {
-        {"query", client_query},       {"one", client_one},
-        {"value", client_value},       {"exec", client_exec},
-        {"script", client_script},     {"control", client_control},
-        {"ping", client_ping},         {"release", client_release},
-        {"discard", client_discard},   {"transaction_state", client_transaction_state},
-        {"backend_pid", client_backend_pid}, {"is_released", client_is_released},
+        {"query", client_query},
+        {"one", client_one},
+        {"value", client_value},
+        {"exec", client_exec},
+        {"script", client_script},
+        {"control", client_control},
+        {"ping", client_ping},
+        {"release", client_release},
+        {"discard", client_discard},
+        {"transaction_state", client_transaction_state},
+        {"backend_pid", client_backend_pid},
+        {"is_released", client_is_released},
         {NULL, NULL},
     };
     luaL_newmetatable(L, TPB_GUARD);

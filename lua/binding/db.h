@@ -21,7 +21,7 @@ enum { TPB_DB_STATE = 1, TPB_DB_OP, TPB_DB_GUARD, TPB_DB_VALUES = TPB_DB_GUARD }
 struct tpb_db {
     const void *tag; /* tells the kinds of userdata apart; see tpb_has_tag */
     tp_pool *pool;
-    bool has_guard;     /* the third user value is one */
+    void *guard;        /* the third user value, or NULL */
     bool watch_queries; /* on_query wants to hear of every query */
     int64_t slow_us;    /* and of those that take as long as this; 0: of none */
 };
@@ -37,10 +37,10 @@ int tpb_db_is_configured(lua_State *L);
  * times cheaper than luaL_checkudata, which looks its metatable up by name. */
 static inline void *tpb_has_tag(lua_State *L, int index, const void *tag)
 {
-    void *data = lua_type(L, index) == LUA_TUSERDATA ? lua_touserdata(L, index) : NULL;
-    bool same = data != NULL && lua_rawlen(L, index) >= sizeof tag &&
-                *(const void *const *)data == tag;
-    return same ? data : NULL;
+    void *data = lua_touserdata(L, index); /* also light userdata: those have length 0 */
+    if (data == NULL || lua_rawlen(L, index) < sizeof tag || *(const void *const *)data != tag)
+        return NULL;
+    return data;
 }
 
 struct tpb_db *tpb_db_check(lua_State *L, int index);

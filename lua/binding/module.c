@@ -37,12 +37,18 @@ static int quote_identifier(lua_State *L)
 static const char *option_type(enum tp_option_type type)
 {
     switch (type) {
-    case TP_OPTION_INT: return "int";
-    case TP_OPTION_MS: return "ms";
-    case TP_OPTION_BOOL: return "bool";
-    case TP_OPTION_ENUM: return "enum";
-    case TP_OPTION_SECRET: return "secret";
-    case TP_OPTION_STRING: break;
+    case TP_OPTION_INT:
+        return "int";
+    case TP_OPTION_MS:
+        return "ms";
+    case TP_OPTION_BOOL:
+        return "bool";
+    case TP_OPTION_ENUM:
+        return "enum";
+    case TP_OPTION_SECRET:
+        return "secret";
+    case TP_OPTION_STRING:
+        break;
     }
     return "string";
 }

@@ -1,0 +1,183 @@
+/* The life of a pool: made, counted, forked, drained, closed, freed. */
+#include "pool.h"
+
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "clock.h"
+#include "error.h"
+#include "keeper.h"
+
+unsigned tp__fork_count;
+
+static void count_fork(void)
+{
+    tp__fork_count++;
+}
+
+static void watch_forks(void)
+{
+    pthread_atfork(NULL, NULL, count_fork);
+}
+
+/* ------------------------------------------------------------ life of a pool */
+
+static void init_sync(tp_pool *pool)
+{
+    pthread_condattr_t attr;
+    pthread_mutex_init(&pool->lock, NULL);
+    pthread_condattr_init(&attr);
+    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+    pthread_cond_init(&pool->returned, &attr);
+    pthread_condattr_destroy(&attr);
+}
+
+static void init_slots(tp_pool *pool)
+{
+    for (int state = 0; state < TP_SLOT_STATES; state++) {
+        tp__list_init(&pool->lists[state]);
+        pool->counts[state] = 0;
+    }
+    tp__list_init(&pool->waiters);
+    pool->waiting = 0;
+    for (int i = 0; i < pool->limits.max; i++) {
+        struct tp_slot *slot = &pool->slots[i];
+        slot->pool = pool;
+        slot->state = TP_SLOT_EMPTY;
+        slot->connection = NULL;
+        slot->fd = -1;
+        tp__list_push_back(&pool->lists[TP_SLOT_EMPTY], &slot->link);
+        pool->counts[TP_SLOT_EMPTY]++;
+    }
+}
+
+enum tp_status tp__pool_new(tp_pool **out, const struct tp_pool_limits *limits,
+                            const struct tp_pool_vtable *vtable, void *ctx,
+                            void (*free_ctx)(void *), struct tp_error *err)
+{
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    pthread_once(&once, watch_forks);
+
+    tp_pool *pool = calloc(1, sizeof *pool);
+    struct tp_slot *slots = calloc((size_t)limits->max, sizeof *slots);
+    struct tp_wake *wake = tp__wake_new();
+    if (pool == NULL || slots == NULL || wake == NULL) {
+        free(pool);
+        free(slots);
+        tp__wake_release(wake);
+        return tp__error_set(err, TP_ERR_MEMORY, "no memory or file descriptors for a pool");
+    }
+    pool->limits = *limits;
+    pool->vtable = vtable;
+    pool->ctx = ctx;
+    pool->free_ctx = free_ctx;
+    pool->slots = slots;
+    pool->wake = wake;
+    pool->configured = true;
+    pool->epoll_fd = -1;
+    pool->fork_count = tp__fork_count;
+    pool->reported_state = TP_POOL_STARTING;
+    atomic_init(&pool->refs, 1);
+    init_sync(pool);
+    init_slots(pool);
+    tp__events_init(&pool->events);
+    tp__backoff_init(&pool->connect_backoff, limits->connect_base_us, limits->connect_max_us, 0);
+    pool->jitter_seed = (uint64_t)tp_now() ^ (uint64_t)(uintptr_t)pool;
+    *out = pool;
+    return TP_OK;
+}
+
+tp_pool *tp_pool_retain(tp_pool *pool)
+{
+    atomic_fetch_add(&pool->refs, 1);
+    return pool;
+}
+
+void tp_pool_release(tp_pool *pool)
+{
+    if (pool == NULL || atomic_fetch_sub(&pool->refs, 1) != 1)
+        return;
+    tp_pool_close(pool);
+    for (int i = 0; i < pool->limits.max; i++) {
+        if (pool->slots[i].connection != NULL)
+            pool->vtable->close(pool->slots[i].connection, false);
+    }
+    if (pool->free_ctx != NULL)
+        pool->free_ctx(pool->ctx);
+    tp__wake_release(pool->wake);
+    tp__events_deinit(&pool->events);
+    pthread_cond_destroy(&pool->returned);
+    pthread_mutex_destroy(&pool->lock);
+    free(pool->slots);
+    free(pool);
+}
+
+/* In a child of fork: the threads of the parent, its housekeeper among them, do not
+ * exist here, and the connections belong to the parent. Everything starts afresh;
+ * leases that were out become invalid. */
+void tp__pool_start_afresh(tp_pool *pool)
+{
+    pool->fork_count = tp__fork_count;
+    init_sync(pool);
+    pthread_mutex_init(&pool->events.lock, NULL);
+    for (int i = 0; i < pool->limits.max; i++) {
+        struct tp_slot *slot = &pool->slots[i];
+        if (slot->connection != NULL)
+            pool->vtable->close(slot->connection, true);
+        atomic_fetch_add(&slot->generation, 1);
+    }
+    init_slots(pool);
+    if (pool->epoll_fd >= 0)
+        close(pool->epoll_fd);
+    pool->epoll_fd = -1;
+    pool->keeper_started = false;
+    struct tp_wake *wake = tp__wake_new();
+    if (wake != NULL) {
+        tp__wake_release(pool->wake);
+        pool->wake = wake;
+    } else {
+        pool->closed = true; /* without a descriptor there is no housekeeper */
+    }
+}
+
+/* -------------------------------------------------------------- drain, close */
+
+void tp_pool_close(tp_pool *pool)
+{
+    tp__pool_lock(pool);
+    bool first = !pool->closed;
+    bool stop = first && pool->keeper_started;
+    pool->closed = true;
+    if (first) {
+        tp__pool_refuse_all_locked(pool, TP_ERR_POOL_CLOSED);
+        struct tp_list *node, *following;
+        TP_LIST_EACH(node, following, &pool->lists[TP_SLOT_IDLE])
+        tp__slot_close_locked(TP_CONTAINER(node, struct tp_slot, link), TP_CLOSE_POOL_CLOSED);
+        tp__pool_report_state_locked(pool);
+    }
+    pthread_cond_broadcast(&pool->returned);
+    pthread_mutex_unlock(&pool->lock);
+    if (stop)
+        tp__keeper_stop(pool);
+}
+
+enum tp_status tp_pool_drain(tp_pool *pool, int64_t deadline, struct tp_error *err)
+{
+    struct timespec until = tp__timespec(deadline);
+    int status = 0;
+
+    tp__pool_lock(pool);
+    if (!pool->closed) {
+        pool->draining = true;
+        tp__pool_refuse_all_locked(pool, TP_ERR_POOL_CLOSED);
+        tp__pool_report_state_locked(pool);
+    }
+    while (!pool->closed && pool->counts[TP_SLOT_LEASED] > 0 && status == 0)
+        status = pthread_cond_timedwait(&pool->returned, &pool->lock, &until);
+    int out = pool->counts[TP_SLOT_LEASED];
+    pthread_mutex_unlock(&pool->lock);
+    tp_pool_close(pool);
+    if (out > 0)
+        return tp__error_set(err, TP_ERR_TIMEOUT, "%d connections were still in use", out);
+    return TP_OK;
+}
