@@ -99,6 +99,7 @@ void tp__pool_serve_locked(struct tp_slot *slot, int64_t now)
     struct tp_waiter *waiter = TP_CONTAINER(first, struct tp_waiter, link);
     lend_locked(slot, now);
     note_sql_locked(slot, waiter->sql, waiter->sql_len);
+    slot->owner = waiter->owner;
     waiter->slot = slot;
     tp__histogram_record(&pool->wait_times, tp_now() - waiter->since);
     leave_queue_locked(pool, waiter);
@@ -176,6 +177,7 @@ static enum tp_acquired join_queue_locked(tp_pool *pool, struct tp_waiter *waite
     if (!tp__keeper_start_locked(pool))
         return refuse(err, TP_ERR_CONNECTION, "the pool's housekeeper thread could not start");
     waiter->since = tp_now();
+    waiter->owner = (uintptr_t)pthread_self();
     waiter->slot = NULL;
     waiter->failed = false;
     waiter->queued = true;
@@ -241,10 +243,8 @@ bool tp_pool_try_acquire(tp_pool *pool, const char *place, int line, tp_lease *o
 static enum tp_acquired poll_locked(tp_pool *pool, struct tp_waiter *waiter, int64_t deadline,
                                     struct tp_error *err)
 {
-    if (waiter->slot != NULL) {
-        waiter->slot->owner = (uintptr_t)pthread_self();
+    if (waiter->slot != NULL)
         return TP_ACQUIRED;
-    }
     if (waiter->failed) {
         tp__report_refusal_locked(pool, waiter->status, err);
         return TP_REFUSED;

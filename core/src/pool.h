@@ -119,6 +119,7 @@ struct tp_waiter {
     int64_t since;
     pthread_cond_t cond;
     enum tp_status status;
+    uintptr_t owner; /* the thread that waits */
     const char *sql; /* what the connection is wanted for; may be NULL */
     size_t sql_len;
 };

@@ -161,6 +161,17 @@ void tp_pool_close(tp_pool *pool)
         tp__keeper_stop(pool);
 }
 
+/* Leases of the thread that waits here cannot come back meanwhile. */
+static bool others_hold_locked(const tp_pool *pool)
+{
+    for (int i = 0; i < pool->limits.max; i++) {
+        const struct tp_slot *slot = &pool->slots[i];
+        if (slot->state == TP_SLOT_LEASED && slot->owner != (uintptr_t)pthread_self())
+            return true;
+    }
+    return false;
+}
+
 enum tp_status tp_pool_drain(tp_pool *pool, int64_t deadline, struct tp_error *err)
 {
     struct timespec until = tp__timespec(deadline);
@@ -172,7 +183,7 @@ enum tp_status tp_pool_drain(tp_pool *pool, int64_t deadline, struct tp_error *e
         tp__pool_refuse_all_locked(pool, TP_ERR_POOL_CLOSED);
         tp__pool_report_state_locked(pool);
     }
-    while (!pool->closed && pool->counts[TP_SLOT_LEASED] > 0 && status == 0)
+    while (!pool->closed && others_hold_locked(pool) && status == 0)
         status = pthread_cond_timedwait(&pool->returned, &pool->lock, &until);
     int out = pool->counts[TP_SLOT_LEASED];
     pthread_mutex_unlock(&pool->lock);

@@ -15,7 +15,7 @@
 #define FEW_COLUMNS 16
 
 /* What a decoder keeps on the Lua stack, from `base` on, below what it makes. */
-enum { SLOT_JSON, SLOT_ARRAY, SLOT_BYTEA, SLOT_TYPES, SLOTS };
+enum { SLOT_ARRAY, SLOT_BYTEA, SLOT_TYPES, SLOTS };
 
 /* A buffer that lives as long as its slot. */
 struct scratch {
@@ -139,14 +139,7 @@ static bool push_bytea(struct decoder *d, const char *text, size_t len)
 
 static bool push_json(struct decoder *d, const char *text, size_t len)
 {
-    int slot = d->base + SLOT_JSON;
-
-    if (lua_isnil(d->L, slot)) {
-        if (!tpb_json_load(d->L, d->err))
-            return false;
-        lua_replace(d->L, slot);
-    }
-    if (tpb_json_decode(d->L, slot, text, len, d->err))
+    if (tpb_json_decode(d->L, text, len, d->err))
         return true;
     tp__text_copy(d->err->column, sizeof d->err->column,
                   tp_result_column_name(d->result, d->column));

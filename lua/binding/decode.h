@@ -16,9 +16,9 @@
  * belong to Lua, so that a Lua error on the way leaks nothing.
  * Returns: true with one value pushed, or false with nothing pushed and the
  * error filled in.
- * Errors: TP_ERR_DATABASE for text that no server writes, with err->column;
- * TP_ERR_VALIDATION when lua-cjson is missing. Nothing is raised but what the
- * Lua allocator raises. Thread: the lua_State's. */
+ * Errors: TP_ERR_DATABASE for text that no server writes and for JSON that is
+ * nested too deeply, with err->column. Nothing is raised but what the Lua
+ * allocator and luaL_checkstack raise. Thread: the lua_State's. */
 #ifndef TPB_DECODE_H
 #define TPB_DECODE_H
 

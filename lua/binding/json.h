@@ -1,5 +1,5 @@
 /* Lua values to JSON text, exactly: integers to the last digit, floats in the
- * shortest form that reads back. (lua-cjson writes at most 14 digits.)
+ * shortest form that reads back.
  *
  *   nil, tidepool.null      null
  *   table with keys 1..n    array; also {} that tidepool.array marked

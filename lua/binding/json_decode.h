@@ -1,13 +1,24 @@
-/* JSON text to Lua values, by lua-cjson.
+/* JSON text to Lua values, strictly by RFC 8259.
  *
- * The package is required at the first JSON value of a Lua state; its decode
- * function is then kept in the registry. It is an instance of our own
- * (cjson.new), which no setting of the application changes.
+ *   object            table by name; of several members with one name the last
+ *   array             list 1..n, always marked as by tidepool.array
+ *   string            string; \u escapes become UTF-8, half a surrogate pair U+FFFD
+ *   -5, 42            integer, exact, when it fits 64 bits (-0 is 0), else a float
+ *   1.0, 1e2          float; infinite when out of range
+ *   true, false       boolean
+ *   null              tidepool.null
  *
- * Owns: one entry of the Lua registry. Errors: false and TP_ERR_VALIDATION
- * when the package is missing, TP_ERR_DATABASE for text that it refuses.
- * Nothing is raised but what the Lua allocator raises. Thread: the
- * lua_State's. */
+ * Because of the mark an array goes back as an array, also when it is empty or
+ * the application has emptied it; pairs, ipairs and # do not notice it. Half a
+ * pair is no error because a json column (not jsonb) may hold one, and one such
+ * value should not make its row unreadable. Bytes above 0x7f are taken as they
+ * are: the server has checked them.
+ *
+ * Owns: nothing; what it needs while it reads lies on the C stack or belongs to
+ * Lua, so that a Lua error on the way leaks nothing.
+ * Errors: TP_ERR_DATABASE with the byte, counted from 1, that cannot be right.
+ * Nothing is raised but what the Lua allocator and luaL_checkstack raise.
+ * Thread: the lua_State's. */
 #ifndef TPB_JSON_DECODE_H
 #define TPB_JSON_DECODE_H
 
@@ -17,12 +28,11 @@
 
 #include "tidepool.h"
 
-/* Pushes the decode function; on failure nothing. */
-bool tpb_json_load(lua_State *L, struct tp_error *err);
+/* Arrays and objects within one another. There is no recursion: this bounds the
+ * Lua stack, and what later walks over the value have to stand. */
+#define TPB_JSON_DECODE_DEPTH 512
 
-/* Pushes the value of the text with the function at stack index `decode`; on
- * failure nothing. Integral numbers up to 2^53 are Lua integers, null is
- * tidepool.null. */
-bool tpb_json_decode(lua_State *L, int decode, const char *text, size_t len, struct tp_error *err);
+/* Pushes the value of the text, which has a NUL at text[len]; on failure nothing. */
+bool tpb_json_decode(lua_State *L, const char *text, size_t len, struct tp_error *err);
 
 #endif

@@ -18,7 +18,7 @@ local function flatten_into(out, prefix, from)
             error(("options have names, got a %s as a key"):format(type(key)), 4)
         end
         local name = prefix .. key
-        if type(value) == "table" then
+        if type(value) == "table" and prefix == "" then
             flatten_into(out, name .. ".", value)
         else
             out[name] = text_of(name, value)
