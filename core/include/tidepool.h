@@ -221,9 +221,10 @@ bool tp_lease_valid(const tp_lease *lease);
 tp_pool *tp_lease_pool(const tp_lease *lease);
 
 /* Takes an idle connection if one is there and needs no check; never waits and
- * makes no system call. Returns false otherwise: then use tp_op_acquire. `place`
- * and `line` as in tp_lease_set_place; place may be NULL. Thread: any. */
-bool tp_pool_try_acquire(tp_pool *pool, const char *place, int line, tp_lease *out);
+ * makes no system call. Returns false otherwise: then use tp_op_acquire. *scarce
+ * tells whether so many are out that somebody may soon have to wait, so that it is
+ * worth saying where this one went (tp_lease_set_place). Thread: any. */
+bool tp_pool_try_acquire(tp_pool *pool, tp_lease *out, bool *scarce);
 
 /* Where in the program the connection was acquired, for the errors of others who
  * wait. `place` (a file) is copied and cut to fit. Thread: the borrower's. */

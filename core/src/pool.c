@@ -52,14 +52,6 @@ static void note_sql_locked(struct tp_slot *slot, const char *sql, size_t len)
     slot->sql[len] = '\0';
 }
 
-static void note_place_locked(struct tp_slot *slot, const char *place, int line)
-{
-    size_t len = strnlen(place, sizeof slot->place - 1);
-    memcpy(slot->place, place, len);
-    slot->place[len] = '\0';
-    slot->line = line;
-}
-
 /* Written under the lock only; atomic because a borrower compares it without. */
 static void next_generation_locked(struct tp_slot *slot)
 {
@@ -227,15 +219,21 @@ static struct tp_slot *take_fresh_locked(tp_pool *pool)
     return slot;
 }
 
-bool tp_pool_try_acquire(tp_pool *pool, const char *place, int line, tp_lease *out)
+/* More than half of the pool is out, or the pool is so small that this is soon so. */
+static bool is_scarce_locked(const tp_pool *pool)
+{
+    return pool->limits.max <= 4 || pool->counts[TP_SLOT_LEASED] * 2 > pool->limits.max;
+}
+
+bool tp_pool_try_acquire(tp_pool *pool, tp_lease *out, bool *scarce)
 {
     tp__pool_lock(pool);
     struct tp_slot *slot = take_fresh_locked(pool);
-    if (slot != NULL && place != NULL)
-        note_place_locked(slot, place, line);
     out->slot = slot;
-    out->generation =
-        slot != NULL ? atomic_load_explicit(&slot->generation, memory_order_relaxed) : 0;
+    if (slot != NULL) {
+        out->generation = atomic_load_explicit(&slot->generation, memory_order_relaxed);
+        *scarce = is_scarce_locked(pool);
+    }
     pthread_mutex_unlock(&pool->lock);
     return slot != NULL;
 }
@@ -408,8 +406,11 @@ void tp__pool_note_sql(struct tp_slot *slot, const char *sql, size_t len)
 
 void tp__pool_note_place(struct tp_slot *slot, const char *place, int line)
 {
+    size_t len = strnlen(place, sizeof slot->place - 1);
     tp__pool_lock(slot->pool);
-    note_place_locked(slot, place, line);
+    memcpy(slot->place, place, len);
+    slot->place[len] = '\0';
+    slot->line = line;
     pthread_mutex_unlock(&slot->pool->lock);
 }
 

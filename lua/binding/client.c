@@ -14,6 +14,7 @@ struct guard {
     struct tpb_db *db; /* kept alive by the user value */
     tp_lease lease;
     uint64_t use; /* changes with every acquire and release */
+    bool placed;  /* where the program took it is noted */
 };
 
 struct client {
@@ -126,14 +127,15 @@ static int push_db(lua_State *L)
     return lua_gettop(L);
 }
 
-/* Where the program acquires: the Lua function that called. */
-static const char *find_place(lua_State *L, lua_Debug *at, int *line)
+/* Notes where the program is: the Lua function that called this one. It costs about as
+ * much as taking an idle connection does, so it is done when connections are scarce,
+ * otherwise with the first statement. */
+static void note_place(lua_State *L, struct guard *guard)
 {
-    *line = 0;
-    if (!lua_getstack(L, 1, at) || !lua_getinfo(L, "Sl", at))
-        return NULL;
-    *line = at->currentline;
-    return at->short_src;
+    lua_Debug at;
+    guard->placed = true;
+    if (lua_getstack(L, 1, &at) && lua_getinfo(L, "Sl", &at))
+        tp_lease_set_place(&guard->lease, at.short_src, at.currentline);
 }
 
 static int64_t default_deadline(const struct tpb_db *db)
@@ -148,8 +150,7 @@ static int acquire(lua_State *L)
     struct tpb_db *db = tpb_db_check(L, 1);
     bool bounded = !lua_isnoneornil(L, 2);
     struct tp_error err;
-    lua_Debug at;
-    int line;
+    bool scarce;
 
     struct client *client = lua_newuserdatauv(L, sizeof *client, 1);
     struct guard *guard = push_guard(L, db, 1);
@@ -159,17 +160,19 @@ static int acquire(lua_State *L)
     lua_setiuservalue(L, -2, 1);
     lua_pushvalue(L, lua_upvalueindex(1));
     lua_setmetatable(L, -2);
-    const char *place = find_place(L, &at, &line);
-    if (tp_pool_try_acquire(db->pool, place, line, &guard->lease))
+    guard->placed = false;
+    if (tp_pool_try_acquire(db->pool, &guard->lease, &scarce)) {
+        if (scarce)
+            note_place(L, guard);
         return 1;
+    }
     int64_t deadline = bounded ? tpb_check_deadline(L, 2, 0) : default_deadline(db);
     if (!tpb_call_acquire(L, db, 1, deadline, &guard->lease, &err)) {
         guard->use++;
         tpb_db_dispatch(L, db, 1);
         return tpb_fail(L, &err);
     }
-    if (place != NULL)
-        tp_lease_set_place(&guard->lease, place, line);
+    note_place(L, guard);
     return 1;
 }
 
@@ -242,6 +245,8 @@ static int query(lua_State *L, enum tpb_answer answer)
     int last = lua_gettop(L);
     if (!is_out(client))
         return fail_released(L);
+    if (!client->guard->placed)
+        note_place(L, client->guard);
     int db_index = push_db(L);
     return tpb_call_query(L, tpb_db_check(L, db_index), db_index, last, &client->guard->lease,
                           answer);
