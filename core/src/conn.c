@@ -128,6 +128,11 @@ void tp__conn_drop(struct tp_conn *conn, uint64_t hash)
     tp__statements_drop(&conn->statements, hash);
 }
 
+void tp__conn_forget_statements(struct tp_conn *conn)
+{
+    tp__statements_forget(&conn->statements);
+}
+
 uint64_t *tp__conn_stale_seen(struct tp_conn *conn)
 {
     return &conn->stale_seen;

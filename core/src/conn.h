@@ -75,6 +75,9 @@ enum tp_status tp__conn_ask_simple(struct tp_conn *conn, const char *sql);
 enum tp_status tp__conn_ask_ping(struct tp_conn *conn);
 /* Forgets statements with this hash (0: all). */
 void tp__conn_drop(struct tp_conn *conn, uint64_t hash);
+/* The server has no prepared statement any more (DEALLOCATE ALL, DISCARD ALL, another
+ * server behind a pooler). */
+void tp__conn_forget_statements(struct tp_conn *conn);
 /* The last invalidation of statements that this connection has seen. */
 uint64_t *tp__conn_stale_seen(struct tp_conn *conn);
 

@@ -76,7 +76,7 @@ void tp__result_error(const PGresult *pg, struct tp_error *err)
     copy_field(err->column, sizeof err->column, pg, PG_DIAG_COLUMN_NAME);
     copy_field(err->constraint, sizeof err->constraint, pg, PG_DIAG_CONSTRAINT_NAME);
     const char *position = PQresultErrorField(pg, PG_DIAG_STATEMENT_POSITION);
-    err->position = position != NULL ? atoi(position) : 0;
+    err->position = position != NULL ? (int)strtol(position, NULL, 10) : 0;
     err->retryable = tp_sqlstate_retryable(err->code);
     if (err->message[0] == '\0')
         tp__text_copy(err->message, sizeof err->message, PQresultErrorMessage(pg));

@@ -140,6 +140,14 @@ void tp__statements_drop(struct tp_statements *statements, uint64_t hash)
     }
 }
 
+void tp__statements_forget(struct tp_statements *statements)
+{
+    free_list(&statements->recent);
+    free_list(&statements->dead);
+    memset(statements->buckets, 0, statements->nbuckets * sizeof *statements->buckets);
+    statements->count = 0;
+}
+
 struct tp_statement *tp__statements_take_dead(struct tp_statements *statements)
 {
     struct tp_list *first = tp__list_first(&statements->dead);

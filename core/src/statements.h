@@ -52,6 +52,9 @@ bool tp__statements_insert(struct tp_statements *statements, struct tp_statement
 /* Forgets the entries with this hash (hash 0: all). */
 void tp__statements_drop(struct tp_statements *statements, uint64_t hash);
 
+/* Forgets everything, names that the server was to forget too: it has none of them. */
+void tp__statements_forget(struct tp_statements *statements);
+
 /* The oldest name that the server may forget, or NULL; the caller frees it with
  * tp__statement_free. */
 struct tp_statement *tp__statements_take_dead(struct tp_statements *statements);

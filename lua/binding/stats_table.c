@@ -59,7 +59,7 @@ static void set_closed(lua_State *L, const struct tp_stats *stats)
 {
     lua_createtable(L, 0, TP_CLOSE_REASONS);
     for (int reason = 0; reason < TP_CLOSE_REASONS; reason++)
-        set_count(L, tp_close_reason_name(reason), stats->closed[reason]);
+        set_count(L, tp_close_reason_name((enum tp_close_reason)reason), stats->closed[reason]);
     lua_setfield(L, -2, "closed");
 }
 
@@ -68,7 +68,7 @@ static void set_errors(lua_State *L, const struct tp_stats *stats)
     lua_newtable(L);
     for (int kind = TP_ERR_DATABASE; kind <= TP_ERR_MEMORY; kind++) {
         if (stats->errors_by_kind[kind] > 0)
-            set_count(L, tp_status_name(kind), stats->errors_by_kind[kind]);
+            set_count(L, tp_status_name((enum tp_status)kind), stats->errors_by_kind[kind]);
     }
     lua_setfield(L, -2, "errors");
 }

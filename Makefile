@@ -1,0 +1,106 @@
+# tidepool: `make help` lists what there is to call. What only tests and checks need is in spec/support/*.mk.
+#
+# Products, apart for each VARIANT (default, asan, tsan, coverage): $(BUILD)/$(VARIANT)/
+#   libtidepool.a           the C core
+#   lua/tidepool/core.so    the Lua module tidepool.core: core and binding in one
+#   test-bin/               the C test programs
+#   obj/                    objects and their dependencies
+
+LUA ?= lua5.4
+CC ?= cc
+AR ?= ar
+BUILD ?= build
+VARIANT ?= default
+PREFIX ?= /usr/local
+LUA_LIBDIR ?= $(PREFIX)/lib/lua/5.4
+LUA_SHAREDIR ?= $(PREFIX)/share/lua/5.4
+DESTDIR ?=
+JOBS ?= $(shell nproc 2>/dev/null || echo 2)
+
+# Where libpq, OpenSSL and Lua are. Asked on first use and then kept, so that `make demo` and `make deps` work where
+# the programs that answer are still missing. Each can be given instead: make PQ_CFLAGS=-I/opt/pg/include
+PG_CONFIG ?= pg_config
+PKG_CONFIG ?= pkg-config
+ask = $(eval $(1) := $(shell $(2) 2>/dev/null))$($(1))
+PQ_CFLAGS ?= $(call ask,PQ_CFLAGS,$(PG_CONFIG) --includedir | sed 's/^/-I/')
+PQ_LIBS ?= $(call ask,PQ_LIBS,$(PG_CONFIG) --libdir | sed 's/^.*/-L& -lpq/')
+SSL_CFLAGS ?= $(call ask,SSL_CFLAGS,$(PKG_CONFIG) --cflags openssl)
+SSL_LIBS ?= $(call ask,SSL_LIBS,$(PKG_CONFIG) --libs openssl)
+LUA_CFLAGS ?= $(call ask,LUA_CFLAGS,$(PKG_CONFIG) --cflags lua5.4)
+LUA_LIBS ?= $(call ask,LUA_LIBS,$(PKG_CONFIG) --libs lua5.4)
+
+WARNINGS = -Wall -Wextra -Wshadow -Wconversion -Wsign-conversion -Wpointer-arith -Wstrict-prototypes \
+	-Wmissing-prototypes -Wformat=2 -Wundef
+OPTIMIZE.default = -O2
+OPTIMIZE.asan = -O1 -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=undefined
+OPTIMIZE.tsan = -O1 -fno-omit-frame-pointer -fsanitize=thread
+OPTIMIZE.coverage = -O0 --coverage
+OPTIMIZE = $(or $(OPTIMIZE.$(VARIANT)),-O2)
+TP_CPPFLAGS = -D_GNU_SOURCE -Icore/include -Icore/src $(PQ_CFLAGS) $(SSL_CFLAGS)
+TP_CFLAGS = -std=c11 $(OPTIMIZE) -g -fPIC -fvisibility=hidden -pthread $(WARNINGS) $(EXTRA_CFLAGS) $(CFLAGS)
+LIBS = $(PQ_LIBS) $(SSL_LIBS) -pthread
+
+OUT = $(BUILD)/$(VARIANT)
+MODULE = $(OUT)/lua/tidepool/core.so
+LIBRARY = $(OUT)/libtidepool.a
+core_objects = $(patsubst %.c,$(OUT)/obj/%.o,$(wildcard core/src/*.c))
+binding_objects = $(patsubst %.c,$(OUT)/obj/%.o,$(wildcard lua/binding/*.c))
+
+MAKEFLAGS += --no-print-directory
+.DEFAULT_GOAL = all
+.DELETE_ON_ERROR:
+.SUFFIXES:
+.PHONY: all help demo deps install clean
+
+all: $(LIBRARY) $(MODULE) ## Build the library and the Lua module (what `make` alone does)
+
+$(LIBRARY): $(core_objects)
+	rm -f $@ && $(AR) rcs $@ $^
+
+# nodelete: the core's thread outlives the Lua state that loaded the module.
+$(MODULE): $(core_objects) $(binding_objects)
+	@mkdir -p $(@D)
+	$(CC) $(TP_CFLAGS) $(LDFLAGS) -shared -Wl,-z,nodelete -o $@ $^ $(LIBS)
+
+$(OUT)/obj/%.o: %.c Makefile | $(OUT)/toolchain
+	@mkdir -p $(@D)
+	$(CC) $(TP_CPPFLAGS) $(CPPFLAGS) $(if $(filter core/% spec/core/%,$<),,$(LUA_CFLAGS)) $(TP_CFLAGS) -MMD -MP -c -o $@ $<
+
+-include $(patsubst %.o,%.d,$(core_objects) $(binding_objects))
+
+# Once per variant: are the headers there? The compiler is the one that knows.
+has = printf '\#include <$(1)>\n' | $(CC) $(TP_CPPFLAGS) $(CPPFLAGS) $(LUA_CFLAGS) -E - >/dev/null 2>&1 \
+	|| { echo "tidepool: $(1) not found: $(2)" >&2; exit 1; }
+$(OUT)/toolchain:
+	@command -v $(firstword $(CC)) >/dev/null || { echo "tidepool: no C compiler ($(CC)): install gcc" >&2; exit 1; }
+	@$(call has,libpq-fe.h,install libpq-dev with its pg_config on the PATH or set PQ_CFLAGS and PQ_LIBS)
+	@$(call has,openssl/ssl.h,install libssl-dev or set SSL_CFLAGS and SSL_LIBS)
+	@$(call has,lua.h,install liblua5.4-dev and pkg-config or set LUA_CFLAGS)
+	@mkdir -p $(@D) && touch $@
+
+# Lua as programs of this tree see it: the module just built before any that is installed.
+LUA_ENV = env -u LUA_INIT -u LUA_INIT_5_4 -u LUA_PATH_5_4 -u LUA_CPATH_5_4 LUA='$(LUA)' \
+	LUA_PATH='$(CURDIR)/lua/?.lua;$(CURDIR)/lua/?/init.lua;$(CURDIR)/?.lua;;' \
+	LUA_CPATH='$(abspath $(OUT))/lua/?.so;;'
+parallel = $(if $(filter -j% --jobserver%,$(MAKEFLAGS)),,-j$(JOBS))
+
+demo: ## Install what is missing, build, and show tidepool at work on a throwaway PostgreSQL
+	@spec/support/deps.sh demo
+	@$(MAKE) -s $(parallel) all
+	@$(LUA_ENV) spec/support/pg.sh run $(LUA) examples/demo.lua
+
+deps: ## Install what building, testing and checking need (Debian: root or sudo; elsewhere: say what is missing)
+	@spec/support/deps.sh demo test lint
+
+include spec/support/test.mk spec/support/lint.mk
+
+install: all ## Install the Lua module under PREFIX (or LUA_LIBDIR and LUA_SHAREDIR)
+	install -d '$(DESTDIR)$(LUA_LIBDIR)/tidepool' '$(DESTDIR)$(LUA_SHAREDIR)'
+	install -m 755 $(MODULE) '$(DESTDIR)$(LUA_LIBDIR)/tidepool/core.so'
+	cd lua && find tidepool -name '*.lua' -exec install -D -m 644 {} '$(DESTDIR)$(LUA_SHAREDIR)/{}' \;
+
+clean: ## Remove everything that was built
+	rm -rf $(BUILD)
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)

@@ -1,0 +1,75 @@
+--- Lua programs in processes of their own, for what only a fresh environment or a whole process can show.
+local server = require "spec.support.server"
+
+local M = {}
+
+local function quote(word)
+    return "'" .. tostring(word):gsub("'", [['\'']]) .. "'"
+end
+
+-- Variables of the parent that say where a database is; a child has only those that it is given.
+local unset = { "DATABASE_URL", "APP_ENV", "NODE_ENV" }
+
+local function command_of(path, environment, arguments)
+    local words = { "exec env" }
+    for _, name in ipairs(unset) do
+        words[#words + 1] = "-u " .. name
+    end
+    -- server.sh takes the sanitizers away from programs; this one loads the module and needs them.
+    local preload = os.getenv "LD_PRELOAD"
+    if preload then
+        words[#words + 1] = quote("LD_PRELOAD=" .. preload)
+    end
+    for name, value in pairs(environment or {}) do
+        words[#words + 1] = quote(name .. "=" .. value)
+    end
+    words[#words + 1] = quote(os.getenv "LUA" or "lua5.4")
+    words[#words + 1] = quote(path)
+    for _, argument in ipairs(arguments or {}) do
+        words[#words + 1] = quote(argument)
+    end
+    return table.concat(words, " ")
+end
+
+local function with_file(text, fn)
+    local path = os.tmpname()
+    local file = assert(io.open(path, "w"))
+    file:write(text)
+    file:close()
+    local results = table.pack(pcall(fn, path))
+    os.remove(path)
+    if not results[1] then
+        error(results[2], 0)
+    end
+    return table.unpack(results, 2, results.n)
+end
+
+--- Runs the text of a Lua program to its end. Returns its standard output and error together and its exit code.
+function M.run(text, environment, arguments)
+    return with_file(text, function(path)
+        return server.sh(command_of(path, environment, arguments))
+    end)
+end
+
+--- Starts a Lua program and returns a handle: handle:lines() has what it writes, handle:finish() waits for its end
+--- and returns the rest of its output and its exit code. The program's standard input ends when the handle is closed.
+function M.start(text, environment, arguments)
+    local path = os.tmpname()
+    local file = assert(io.open(path, "w"))
+    file:write(text)
+    file:close()
+    local pipe = assert(io.popen("exec 2>&1; unset LD_PRELOAD\n" .. command_of(path, environment, arguments)))
+    local handle = {}
+    function handle.lines()
+        return pipe:lines()
+    end
+    function handle.finish()
+        local output = pipe:read("a")
+        local _, _, code = pipe:close()
+        os.remove(path)
+        return output, code
+    end
+    return handle
+end
+
+return M

@@ -1,0 +1,152 @@
+#!/usr/bin/env bash
+# Runs the tests and sums up: the last line is "N passed, N failed, N skipped", the exit code says whether all is well.
+#
+#   run_tests.sh VARIANT OUT [FILE...]    VARIANT: default, asan, tsan, coverage; OUT: where it was built
+#
+# Order: C programs of the core, busted specs (one process per file, so that a crash costs one file), programs that
+# embed Lua. All run beside one throwaway PostgreSQL. LUA, LUA_PATH and LUA_CPATH come from the Makefile.
+# What counts as a failure besides a failed test: a runner that crashes, hangs, or runs no test; a sanitizer's report.
+set -uo pipefail
+
+unset MAKEFLAGS MFLAGS MAKELEVEL VARIANT # a make that a spec starts is not part of ours
+
+support=$(dirname "$(readlink -f "$0")")
+variant=$1
+out=$(readlink -f "$2")
+report=$out/test-report
+
+sum_up() {
+    local code=$1 passed failed skipped
+    read -r passed failed skipped < <(awk '{ p += $1; f += $2; s += $3 } END { print p + 0, f + 0, s + 0 }' "$report/counts")
+    if [ "$code" -ne 0 ] && [ "$failed" -eq 0 ]; then failed=1; fi
+    if [ "$passed" -eq 0 ] && [ "$failed" -eq 0 ]; then echo "no test ran"; failed=1; fi
+    echo
+    echo "$passed passed, $failed failed, $skipped skipped"
+    [ "$failed" -eq 0 ]
+}
+
+if [ -z "${TIDEPOOL_TESTS_INSIDE:-}" ]; then
+    rm -rf "$report" && mkdir -p "$report" && : >"$report/counts"
+    child=
+    # Signals go on to whatever runs; the trap of pg.sh then removes the server.
+    trap '[ -z "$child" ] || kill -TERM "$child"; wait; exit 130' INT TERM HUP
+    TIDEPOOL_TESTS_INSIDE=1 "$support/pg.sh" run "$0" "$@" <&0 &
+    child=$!
+    wait "$child"
+    sum_up $?
+    exit
+fi
+shift 2
+
+export TIDEPOOL_TEST_VARIANT=$variant
+deadline=180 # seconds for one program or spec file
+preload=()   # what runs Lua under a sanitizer
+aslr=()      # what runs any program under ThreadSanitizer
+logs=$report/sanitizer
+case $variant in
+    asan)
+        deadline=400
+        preload=(env "LD_PRELOAD=$(gcc -print-file-name=libasan.so):$(gcc -print-file-name=libubsan.so)")
+        ;;
+    tsan)
+        deadline=900
+        # Old runtimes know only the memory layout that comes without address space randomisation.
+        if setarch "$(uname -m)" -R true 2>/dev/null; then aslr=(setarch "$(uname -m)" -R); fi
+        preload=(env "LD_PRELOAD=$(gcc -print-file-name=libtsan.so)")
+        ;;
+esac
+suppressions() { if [ -f "$support/$1.supp" ]; then echo ":suppressions=$support/$1.supp:print_suppressions=0"; fi; }
+export ASAN_OPTIONS="exitcode=99:halt_on_error=1:detect_leaks=1:detect_stack_use_after_return=1:log_path=$logs"
+LSAN_OPTIONS="exitcode=99$(suppressions lsan)"
+export LSAN_OPTIONS
+export UBSAN_OPTIONS="halt_on_error=1:print_stacktrace=1:log_path=$logs"
+TSAN_OPTIONS="exitcode=99:second_deadlock_stack=1:die_after_fork=0:log_path=$logs$(suppressions tsan)"
+export TSAN_OPTIONS
+
+child=
+trap '[ -z "$child" ] || kill -TERM "$child" 2>/dev/null; wait; exit 130' INT TERM HUP
+
+# The program runs in a process group of its own (timeout makes it), so that its helpers end with it.
+with_deadline() {
+    timeout -k 10 "$deadline" "$@" </dev/null &
+    child=$!
+    local code=0
+    wait "$child" || code=$?
+    child=
+    return "$code"
+}
+
+# record NAME CODE PASSED FAILED SKIPPED OUTPUT SECONDS
+record() {
+    local name=$1 code=$2 passed=$3 failed=$4 skipped=$5 output=$6 seconds=$7 note=
+    if [ "$code" -ne 0 ] && [ "$failed" -eq 0 ]; then
+        failed=1
+        case $code in
+            124) note="no end within $deadline s" ;;
+            137) note="killed; the deadline is $deadline s" ;;
+            99) note="a sanitizer's report" ;;
+            *) note="ended with code $code" ;;
+        esac
+    elif [ $((passed + failed + skipped)) -eq 0 ]; then
+        failed=1 note="ran no test"
+    fi
+    local logs_now; logs_now=$(find "$report" -name 'sanitizer.*')
+    if [ -n "$logs_now" ] && [ -z "$note" ]; then
+        failed=$((failed + 1)) note="a sanitizer's report"
+    fi
+    if [ "$failed" -gt 0 ]; then
+        [ ! -s "$output" ] || sed 's/^/    /' "$output"
+        # shellcheck disable=SC2086 # one word per file, no blanks in their names
+        [ -z "$logs_now" ] || { head -n 120 $logs_now; rm -f $logs_now; }
+    fi
+    printf '%-40s %4d passed' "$name" "$passed"
+    [ "$failed" -eq 0 ] || printf ', %d FAILED' "$failed"
+    [ "$skipped" -eq 0 ] || printf ', %d skipped' "$skipped"
+    printf '  %s s%s\n' "$seconds" "${note:+  ($note)}"
+    echo "$passed $failed $skipped" >>"$report/counts"
+    [ "$failed" -eq 0 ] || all_well=false
+}
+
+seconds_since() { awk -v a="$1" -v b="$EPOCHREALTIME" 'BEGIN { printf "%.1f", b - a }'; }
+
+# A C program: cmocka's TAP on standard output. A program without any TAP line counts as one test.
+run_program() {
+    local name=$1 program=$2 output=$report/output code=0 began=$EPOCHREALTIME counts
+    CMOCKA_MESSAGE_OUTPUT=TAP with_deadline "${aslr[@]}" "$program" >"$output" 2>&1 || code=$?
+    counts=$(awk '/^(not )?ok .*# SKIP/ { s++; next } /^ok / { p++ } /^not ok / { f++ } END { print p + 0, f + 0, s + 0 }' "$output")
+    if [ "$counts" = "0 0 0" ] && [ "$code" -eq 0 ]; then counts="1 0 0"; fi
+    # shellcheck disable=SC2086 # three numbers
+    record "$name" "$code" $counts "$output" "$(seconds_since "$began")"
+}
+
+run_spec() {
+    local file=$1 code=0 began=$EPOCHREALTIME counts="0 0 0"
+    rm -f "$report/busted"
+    # shellcheck disable=SC2086 # BUSTED_ARGS is a list of words
+    TIDEPOOL_REPORT=$report/busted with_deadline "${aslr[@]}" "${preload[@]}" "$LUA" "$support/busted.lua" \
+        --config-file="$support/../../.busted" --output="$support/report.lua" $helper ${BUSTED_ARGS:-} "$file" || code=$?
+    if [ -s "$report/busted" ]; then counts=$(cat "$report/busted"); fi
+    # shellcheck disable=SC2086 # three numbers
+    record "$file" "$code" $counts /dev/null "$(seconds_since "$began")"
+}
+
+run_file() {
+    local name; name=$(basename "$1" .c)
+    case $1 in
+        spec/core/*.c | spec/binding/*.c) run_program "${1%.c}" "$out/test-bin/$name" ;;
+        *_spec.lua) run_spec "$1" ;;
+        *) echo "$1: neither a spec nor a C test" ; all_well=false ;;
+    esac
+}
+
+helper=
+if [ -f spec/helper.lua ]; then helper=--helper=spec/helper.lua; fi
+all_well=true
+if [ $# -gt 0 ]; then
+    BUSTED_ARGS="-Xoutput verbose ${BUSTED_ARGS:-}"
+    for file in "$@"; do run_file "$file"; done
+else
+    shopt -s nullglob
+    for file in spec/core/test_*.c spec/*_spec.lua spec/regress/*_spec.lua spec/binding/*.c; do run_file "$file"; done
+fi
+$all_well

@@ -1,0 +1,46 @@
+# Building and running the tests. run_tests.sh runs them and sums up.
+
+test_helpers = $(patsubst %.c,$(OUT)/obj/%.o,$(filter-out spec/core/test_%,$(wildcard spec/core/*.c)))
+core_tests = $(patsubst spec/core/%.c,$(OUT)/test-bin/%,$(wildcard spec/core/test_*.c))
+binding_tests = $(patsubst spec/binding/%.c,$(OUT)/test-bin/%,$(wildcard spec/binding/*.c))
+
+.PHONY: test test-asan test-tsan coverage spec test-programs run-tests
+
+test: ## Install what is missing, build, and run all tests against a throwaway PostgreSQL
+	@spec/support/deps.sh test
+	@$(MAKE) run-tests
+
+test-asan: ## The same tests under AddressSanitizer, LeakSanitizer and UndefinedBehaviorSanitizer
+	@spec/support/deps.sh test
+	@$(MAKE) VARIANT=asan run-tests
+
+test-tsan: ## The same tests under ThreadSanitizer
+	@spec/support/deps.sh test
+	@$(MAKE) VARIANT=tsan run-tests
+
+coverage: ## The same tests, then the lines of C that they reached, file by file
+	@spec/support/deps.sh test
+	@find $(BUILD)/coverage -name '*.gcda' -delete 2>/dev/null || true
+	@$(MAKE) VARIANT=coverage run-tests; spec/support/coverage.sh $(BUILD)/coverage/obj
+
+spec: ## Run one test file: make spec FILE=spec/pool_spec.lua (ARGS='--filter=word', VARIANT=asan)
+	@test -n '$(FILE)' || { echo 'usage: make spec FILE=spec/..._spec.lua or FILE=spec/core/test_....c' >&2; exit 2; }
+	@$(MAKE) run-tests
+
+run-tests:
+	@$(MAKE) -s $(parallel) all test-programs
+	@$(LUA_ENV) BUSTED_ARGS='$(ARGS)' spec/support/run_tests.sh $(VARIANT) $(OUT) $(FILE)
+
+test-programs: $(core_tests) $(binding_tests)
+
+$(core_tests): $(OUT)/test-bin/%: $(OUT)/obj/spec/core/%.o $(test_helpers) $(LIBRARY)
+	@mkdir -p $(@D)
+	$(CC) $(TP_CFLAGS) $(LDFLAGS) -o $@ $^ -lcmocka $(LIBS) -lm
+
+# Programs that embed Lua link the module into themselves.
+$(binding_tests): $(OUT)/test-bin/%: $(OUT)/obj/spec/binding/%.o $(binding_objects) $(LIBRARY)
+	@mkdir -p $(@D)
+	$(CC) $(TP_CFLAGS) $(LDFLAGS) -o $@ $^ $(LIBS) $(LUA_LIBS) -lm
+
+-include $(patsubst $(OUT)/test-bin/%,$(OUT)/obj/spec/core/%.d,$(core_tests)) $(patsubst %.o,%.d,$(test_helpers))
+-include $(patsubst $(OUT)/test-bin/%,$(OUT)/obj/spec/binding/%.d,$(binding_tests))
