@@ -93,7 +93,7 @@ static void a_failure_stays_and_stops_everything_after_it(void **state)
     (void)state;
     struct tp_buf buf = {0};
     tp__buf_puts(&buf, "kept");
-    assert_false(tp__buf_reserve(&buf, SIZE_MAX));     /* the sum overflows */
+    assert_false(tp__buf_reserve(&buf, SIZE_MAX)); /* the sum overflows */
     assert_true(buf.failed);
     assert_false(tp__buf_reserve(&buf, 1));
     tp__buf_putc(&buf, 'x');

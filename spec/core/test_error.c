@@ -29,7 +29,7 @@ static void a_status_from_nowhere_is_unknown(void **state)
 {
     (void)state;
     assert_string_equal(tp_status_name((enum tp_status)(TP_ERR_MEMORY + 1)), "unknown");
-    assert_string_equal(tp_status_name((enum tp_status)-1), "unknown");
+    assert_string_equal(tp_status_name((enum tp_status) - 1), "unknown");
 }
 
 static void assert_empty(const struct tp_error *err)
@@ -132,10 +132,14 @@ static void assert_cleaned(const char *text, size_t len, const char *expected)
 static void bytes_that_are_no_utf8_become_replacement_characters(void **state)
 {
     (void)state;
-    assert_cleaned("a\xFF" "b", 3, "a\xEF\xBF\xBD" "b");
-    assert_cleaned("\xC3\xA4\xC3", 3, "\xC3\xA4\xEF\xBF\xBD");          /* cut short */
+    assert_cleaned("a\xFF"
+                   "b",
+                   3,
+                   "a\xEF\xBF\xBD"
+                   "b");
+    assert_cleaned("\xC3\xA4\xC3", 3, "\xC3\xA4\xEF\xBF\xBD");                 /* cut short */
     assert_cleaned("\xED\xA0\x80", 3, "\xEF\xBF\xBD\xEF\xBF\xBD\xEF\xBF\xBD"); /* a surrogate */
-    assert_cleaned("\xC0\x80", 2, "\xEF\xBF\xBD\xEF\xBF\xBD");          /* overlong */
+    assert_cleaned("\xC0\x80", 2, "\xEF\xBF\xBD\xEF\xBF\xBD");                 /* overlong */
 }
 
 static void control_characters_become_spaces_but_newline_and_tab_stay(void **state)
@@ -144,7 +148,9 @@ static void control_characters_become_spaces_but_newline_and_tab_stay(void **sta
     assert_cleaned("a\r\n\tb", 5, "a \n\tb");
     assert_cleaned("\x1B[2J\x7F", 5, " [2J ");
     assert_cleaned("a\0b", 3, "a b");
-    assert_cleaned("\xC2\x9B" "x\xC2\xA0", 5, " x\xC2\xA0"); /* CSI goes, nbsp stays */
+    assert_cleaned("\xC2\x9B"
+                   "x\xC2\xA0",
+                   5, " x\xC2\xA0"); /* CSI goes, nbsp stays */
 }
 
 static void text_is_cut_to_the_room_at_a_character(void **state)

@@ -23,7 +23,8 @@ static int digits(struct tp_list *head)
 {
     int forwards = 0, backwards = 0, place = 1;
     struct tp_list *node, *following;
-    TP_LIST_EACH(node, following, head) {
+    TP_LIST_EACH(node, following, head)
+    {
         forwards = forwards * 10 + item_of(node)->value;
     }
     for (node = head->prev; node != head; node = node->prev) {
@@ -123,7 +124,8 @@ static void a_walk_may_remove_the_node_it_is_at(void **state)
     struct item items[6];
     int seen = 0;
     fill(&head, items, 6);
-    TP_LIST_EACH(node, following, &head) {
+    TP_LIST_EACH(node, following, &head)
+    {
         seen++;
         if (item_of(node)->value % 2 == 0) {
             tp__list_remove(node);

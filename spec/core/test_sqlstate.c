@@ -35,8 +35,8 @@ static void an_unknown_code_of_a_known_class_has_the_generic_name(void **state)
 static void what_is_no_known_sqlstate_has_no_name(void **state)
 {
     (void)state;
-    static const char *const codes[] = {"", "2", "23", "2350", "23505x", "23 05", "Z9000", "23z05",
-                                        "xx000", "2350\xFF"};
+    static const char *const codes[] = {"",      "2",     "23",    "2350",  "23505x",
+                                        "23 05", "Z9000", "23z05", "xx000", "2350\xFF"};
     for (size_t i = 0; i < sizeof codes / sizeof codes[0]; i++) {
         assert_string_equal(tp_sqlstate_name(codes[i]), "");
         assert_string_equal(tp_sqlstate_class(codes[i]), "");

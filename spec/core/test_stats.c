@@ -87,8 +87,8 @@ static void edges_of_buckets_are_tight_up_to_the_last(void **state)
     int64_t last = -1;
     for (int64_t us = 0; us < INT64_C(1) << 40; us = last + 1) {
         int64_t edge = edge_above(us);
-        assert_true(edge > last);            /* the next bucket begins here */
-        assert_true(edge - us <= us / 16);   /* and is no wider than promised */
+        assert_true(edge > last);          /* the next bucket begins here */
+        assert_true(edge - us <= us / 16); /* and is no wider than promised */
         assert_int_equal(edge_above(edge), edge);
         last = edge;
     }

@@ -18,11 +18,11 @@ static bool oracle(const unsigned char *text, size_t len)
     static const uint32_t smallest[] = {0, 0, 0x80, 0x800, 0x10000};
     for (size_t at = 0; at < len;) {
         unsigned char lead = text[at];
-        size_t size = lead < 0x80        ? 1
-                      : lead >> 5 == 6   ? 2
-                      : lead >> 4 == 14  ? 3
-                      : lead >> 3 == 30  ? 4
-                                         : 0;
+        size_t size = lead < 0x80       ? 1
+                      : lead >> 5 == 6  ? 2
+                      : lead >> 4 == 14 ? 3
+                      : lead >> 3 == 30 ? 4
+                                        : 0;
         if (size == 0 || size > len - at) {
             return false;
         }
@@ -84,8 +84,9 @@ static void sequences_of_four_bytes_are_judged_right(void **state)
 static void a_bad_sequence_is_found_anywhere(void **state)
 {
     (void)state;
-    static const char *const bad[] = {"\x80", "\xC1\xBF", "\xE0\x9F\xBF", "\xED\xA0\x80",
-                                      "\xF4\x90\x80\x80", "\xF5\x80\x80\x80", "\xFF"};
+    static const char *const bad[] = {"\x80",         "\xC1\xBF",         "\xE0\x9F\xBF",
+                                      "\xED\xA0\x80", "\xF4\x90\x80\x80", "\xF5\x80\x80\x80",
+                                      "\xFF"};
     for (size_t len = 4; len < 24; len++) {
         char *text = malloc(len);
         assert_non_null(text);
@@ -107,8 +108,9 @@ static void a_bad_sequence_is_found_anywhere(void **state)
 static void random_mixtures_are_judged_right(void **state)
 {
     (void)state;
-    static const char *const pieces[] = {"a", "bcdefghi", "\xC3\xA4", "\xE2\x82\xAC",
-                                         "\xF0\x9F\x90\x9A", "\xED\x9F\xBF", "\xE2\x82", "\x80"};
+    static const char *const pieces[] = {
+        "a",        "bcdefghi", "\xC3\xA4", "\xE2\x82\xAC", "\xF0\x9F\x90\x9A", "\xED\x9F\xBF",
+        "\xE2\x82", "\x80"};
     uint64_t seed = 20240607;
     for (int round = 0; round < 50000; round++) {
         unsigned char text[128];
@@ -138,7 +140,10 @@ static void the_length_is_that_of_the_first_character(void **state)
     (void)state;
     assert_int_equal(tp__utf8_length("", 0), 0);
     assert_int_equal(tp__utf8_length("ab", 2), 1);
-    assert_int_equal(tp__utf8_length("\xC3\xA4" "b", 3), 2);
+    assert_int_equal(tp__utf8_length("\xC3\xA4"
+                                     "b",
+                                     3),
+                     2);
     assert_int_equal(tp__utf8_length("\xF0\x9F\x90\x9A", 4), 4);
     assert_int_equal(tp__utf8_length("\xF0\x9F\x90\x9A", 3), 0);
     assert_int_equal(tp__utf8_length("\xA4", 1), 0);
@@ -158,7 +163,10 @@ static void identifiers_are_quoted_and_quotes_doubled(void **state)
     assert_quoted("a\"b", "\"a\"\"b\"");
     assert_quoted("\"", "\"\"\"\"");
     assert_quoted("x\"; drop table y; --", "\"x\"\"; drop table y; --\"");
-    assert_quoted("gr\xC3\xB6\xC3\x9F" "e", "\"gr\xC3\xB6\xC3\x9F" "e\"");
+    assert_quoted("gr\xC3\xB6\xC3\x9F"
+                  "e",
+                  "\"gr\xC3\xB6\xC3\x9F"
+                  "e\"");
     assert_quoted("back\\slash", "\"back\\slash\"");
 }
 

@@ -188,8 +188,9 @@ static void bytea_in_escape_form_is_decoded(void **state)
 static void malformed_bytea_is_refused(void **state)
 {
     (void)state;
-    static const char *const texts[] = {"\\x0", "\\x0g", "\\xg0", "\\x0 0", "\\x\\", "\\",  "a\\",
-                                        "\\1",  "\\12", "\\400", "\\181", "\\118", "\\X00", "\\n"};
+    static const char *const texts[] = {"\\x0",  "\\x0g", "\\xg0", "\\x0 0", "\\x\\",
+                                        "\\",    "a\\",   "\\1",   "\\12",   "\\400",
+                                        "\\181", "\\118", "\\X00", "\\n"};
     for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
         assert_bytea(texts[i], NULL, -1);
     }
@@ -313,14 +314,55 @@ static void bounds_are_checked_and_skipped(void **state)
 static void malformed_arrays_are_refused(void **state)
 {
     (void)state;
-    static const char *const texts[] = {
-        "", " ", "1", "NULL", "{", "}", "{1", "{1,", "{1,}", "{,1}", "{,}", "{1,,2}", "{1}}",
-        "{{1}", "{1}x", "{1}{2}", "{1} 2", "{\"1}", "{\"1\\", "{1\\", "{\"1\\\"}", "{\"a\"b}",
-        "{a\"b\"}", "{\"a\"\"b\"}", "{a{b}}", "{{1}2}", "{{1}{2}}", "{\"a\"{1}}",
-        "[0:2]", "[0:2]=", "[0:2]{1,2,3}", "[0:2]={1,2}", "[0:1]={1,2,3}", "[2:1]={}", "[1:1]={}",
-        "[1:1]={{1}}", "[1:1][1:1]={1}", "[a:b]={1}", "[:1]={1}", "[1:]={1}", "[]={1}", "[1:1={1}",
-        "[1:2147483648]={1}", "[99999999999999999999:1]={1}", "[1:1]={1", "[ 1:1]={1}", "={1}",
-        "[1:1][1:1][1:1][1:1][1:1][1:1][1:1]={{{{{{{1}}}}}}}", "{{{{{{{1}}}}}}}"};
+    static const char *const texts[] = {"",
+                                        " ",
+                                        "1",
+                                        "NULL",
+                                        "{",
+                                        "}",
+                                        "{1",
+                                        "{1,",
+                                        "{1,}",
+                                        "{,1}",
+                                        "{,}",
+                                        "{1,,2}",
+                                        "{1}}",
+                                        "{{1}",
+                                        "{1}x",
+                                        "{1}{2}",
+                                        "{1} 2",
+                                        "{\"1}",
+                                        "{\"1\\",
+                                        "{1\\",
+                                        "{\"1\\\"}",
+                                        "{\"a\"b}",
+                                        "{a\"b\"}",
+                                        "{\"a\"\"b\"}",
+                                        "{a{b}}",
+                                        "{{1}2}",
+                                        "{{1}{2}}",
+                                        "{\"a\"{1}}",
+                                        "[0:2]",
+                                        "[0:2]=",
+                                        "[0:2]{1,2,3}",
+                                        "[0:2]={1,2}",
+                                        "[0:1]={1,2,3}",
+                                        "[2:1]={}",
+                                        "[1:1]={}",
+                                        "[1:1]={{1}}",
+                                        "[1:1][1:1]={1}",
+                                        "[a:b]={1}",
+                                        "[:1]={1}",
+                                        "[1:]={1}",
+                                        "[]={1}",
+                                        "[1:1={1}",
+                                        "[1:2147483648]={1}",
+                                        "[99999999999999999999:1]={1}",
+                                        "[1:1]={1",
+                                        "[ 1:1]={1}",
+                                        "={1}",
+                                        "[1:1][1:1][1:1][1:1][1:1][1:1][1:1]={{{{{{{1}}}}}}}",
+                                        "{{{{{{{1}}}}}}}"};
     for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
         assert_array(texts[i], NULL);
     }
@@ -480,8 +522,8 @@ static void random_arrays_are_read_back(void **state)
         while (gen.text.data[cut] != '}') {
             cut--;
         }
-        assert_false(walk(gen.text.data, (size_t)tp__random_below(&gen.seed, (int64_t)cut + 1),
-                          ',', &trace));
+        assert_false(walk(gen.text.data, (size_t)tp__random_below(&gen.seed, (int64_t)cut + 1), ',',
+                          &trace));
         tp__buf_free(&trace.buf);
     }
     tp__buf_free(&gen.text);
