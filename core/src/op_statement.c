@@ -7,9 +7,11 @@
 
 /* ---------------------------------------------------------------- endings */
 
+/* An attempt that is repeated counts as a retry, not as a query that failed. */
 static void note_usage(const tp_op *op, struct tp_usage *usage)
 {
-    usage->query_us = op->kind == OP_QUERY ? tp_now() - op->began : -1;
+    bool ended = op->kind == OP_QUERY && op->state != OP_BACKOFF;
+    usage->query_us = ended ? tp_now() - op->began : -1;
     usage->failed = op->error.kind != TP_OK;
     usage->kind = op->error.kind;
     usage->rollback = false;
@@ -124,10 +126,10 @@ static const char *why_repeat(const tp_op *op)
 static void repeat_after(tp_op *op, int64_t delay_us, const char *why)
 {
     tp_pool_count_retry(op->pool, op->attempts, op->error.code, why);
-    tp__op_leave(op);
     tp__error_clear(&op->error);
-    op->wait_until = tp_now() + delay_us;
     op->state = OP_BACKOFF;
+    op->wait_until = tp_now() + delay_us;
+    tp__op_leave(op);
 }
 
 static int64_t next_delay(tp_op *op)
@@ -145,7 +147,10 @@ static void statement_failed(tp_op *op)
     if (is_code(&op->error, "57P02") || is_code(&op->error, "57P03"))
         tp__pool_bump_epoch(op->pool);
     if (is_stale_plan(op)) {
-        tp__conn_drop(op->conn, op->hash);
+        if (is_code(&op->error, "26000"))
+            tp__conn_forget_statements(op->conn);
+        else
+            tp__conn_drop(op->conn, op->hash);
         tp__stale_tell(&op->database->stale, op->hash);
     }
     const char *why = why_repeat(op);
