@@ -15,11 +15,6 @@ local function command_of(path, environment, arguments)
     for _, name in ipairs(unset) do
         words[#words + 1] = "-u " .. name
     end
-    -- server.sh takes the sanitizers away from programs; this one loads the module and needs them.
-    local preload = os.getenv "LD_PRELOAD"
-    if preload then
-        words[#words + 1] = quote("LD_PRELOAD=" .. preload)
-    end
     for name, value in pairs(environment or {}) do
         words[#words + 1] = quote(name .. "=" .. value)
     end
@@ -58,7 +53,7 @@ function M.start(text, environment, arguments)
     local file = assert(io.open(path, "w"))
     file:write(text)
     file:close()
-    local pipe = assert(io.popen("exec 2>&1; unset LD_PRELOAD\n" .. command_of(path, environment, arguments)))
+    local pipe = assert(io.popen("exec 2>&1\n" .. command_of(path, environment, arguments)))
     local handle = {}
     function handle.lines()
         return pipe:lines()

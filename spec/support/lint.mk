@@ -9,7 +9,7 @@ tidy_stamps = $(patsubst %.c,$(BUILD)/lint-tidy/%.ok,$(filter-out spec/%,$(c_sou
 
 lint: ## Check everything: warnings of gcc and clang as errors, clang-tidy, clang-format, luacheck, layers, lengths
 	@spec/support/deps.sh lint
-	@$(MAKE) $(parallel) run-lint
+	@$(MAKE) -k $(parallel) run-lint
 	@echo 'lint: all is well'
 
 format: ## Format the C sources in place (.clang-format)

@@ -71,6 +71,7 @@ listen_addresses = '127.0.0.1'
 port = $1
 unix_socket_directories = '$TIDEPOOL_TEST_SOCKET'
 max_connections = 100
+dynamic_shared_memory_type = mmap
 fsync = off
 full_page_writes = off
 wal_level = minimal

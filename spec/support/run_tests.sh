@@ -40,19 +40,18 @@ shift 2
 
 export TIDEPOOL_TEST_VARIANT=$variant
 deadline=180 # seconds for one program or spec file
-preload=()   # what runs Lua under a sanitizer
 aslr=()      # what runs any program under ThreadSanitizer
 logs=$report/sanitizer
 case $variant in
     asan)
         deadline=400
-        preload=(env "LD_PRELOAD=$(gcc -print-file-name=libasan.so):$(gcc -print-file-name=libubsan.so)")
+        LUA=$out/test-bin/lua_host
         ;;
     tsan)
         deadline=900
         # Old runtimes know only the memory layout that comes without address space randomisation.
         if setarch "$(uname -m)" -R true 2>/dev/null; then aslr=(setarch "$(uname -m)" -R); fi
-        preload=(env "LD_PRELOAD=$(gcc -print-file-name=libtsan.so)")
+        LUA=$out/test-bin/lua_host
         ;;
 esac
 suppressions() { if [ -f "$support/$1.supp" ]; then echo ":suppressions=$support/$1.supp:print_suppressions=0"; fi; }
@@ -123,7 +122,7 @@ run_spec() {
     local file=$1 code=0 began=$EPOCHREALTIME counts="0 0 0"
     rm -f "$report/busted"
     # shellcheck disable=SC2086 # BUSTED_ARGS is a list of words
-    TIDEPOOL_REPORT=$report/busted with_deadline "${aslr[@]}" "${preload[@]}" "$LUA" "$support/busted.lua" \
+    TIDEPOOL_REPORT=$report/busted with_deadline "${aslr[@]}" "$LUA" "$support/busted.lua" \
         --config-file="$support/../../.busted" --output="$support/report.lua" $helper ${BUSTED_ARGS:-} "$file" || code=$?
     if [ -s "$report/busted" ]; then counts=$(cat "$report/busted"); fi
     # shellcheck disable=SC2086 # three numbers
@@ -147,6 +146,6 @@ if [ $# -gt 0 ]; then
     for file in "$@"; do run_file "$file"; done
 else
     shopt -s nullglob
-    for file in spec/core/test_*.c spec/*_spec.lua spec/regress/*_spec.lua spec/binding/*.c; do run_file "$file"; done
+    for file in spec/core/test_*.c spec/*_spec.lua spec/faults/*_spec.lua spec/regress/*_spec.lua spec/binding/*.c; do run_file "$file"; done
 fi
 $all_well

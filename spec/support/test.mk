@@ -4,6 +4,8 @@ test_helpers = $(patsubst %.c,$(OUT)/obj/%.o,$(filter-out spec/core/test_%,$(wil
 core_tests = $(patsubst spec/core/%.c,$(OUT)/test-bin/%,$(wildcard spec/core/test_*.c))
 binding_tests = $(patsubst spec/binding/%.c,$(OUT)/test-bin/%,$(wildcard spec/binding/*.c))
 
+sanitizer_host = $(if $(filter asan tsan,$(VARIANT)),$(OUT)/test-bin/lua_host)
+
 .PHONY: test test-asan test-tsan coverage spec test-programs run-tests
 
 test: ## Install what is missing, build, and run all tests against a throwaway PostgreSQL
@@ -31,7 +33,11 @@ run-tests:
 	@$(MAKE) -s $(parallel) all test-programs
 	@$(LUA_ENV) BUSTED_ARGS='$(ARGS)' spec/support/run_tests.sh $(VARIANT) $(OUT) $(FILE)
 
-test-programs: $(core_tests) $(binding_tests)
+test-programs: $(core_tests) $(binding_tests) $(sanitizer_host)
+
+$(OUT)/test-bin/lua_host: $(OUT)/obj/spec/support/lua_host.o
+	@mkdir -p $(@D)
+	$(CC) $(TP_CFLAGS) $(LDFLAGS) -o $@ $^ $(LUA_LIBS)
 
 $(core_tests): $(OUT)/test-bin/%: $(OUT)/obj/spec/core/%.o $(test_helpers) $(LIBRARY)
 	@mkdir -p $(@D)
