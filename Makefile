@@ -21,7 +21,7 @@ JOBS ?= $(shell nproc 2>/dev/null || echo 2)
 # the programs that answer are still missing. Each can be given instead: make PQ_CFLAGS=-I/opt/pg/include
 PG_CONFIG ?= pg_config
 PKG_CONFIG ?= pkg-config
-ask = $(eval $(1) := $(shell $(2) 2>/dev/null))$($(1))
+ask = $(eval $(1) := $(shell { $(2); } 2>/dev/null))$($(1))
 PQ_CFLAGS ?= $(call ask,PQ_CFLAGS,$(PG_CONFIG) --includedir | sed 's/^/-I/')
 PQ_LIBS ?= $(call ask,PQ_LIBS,$(PG_CONFIG) --libdir | sed 's/^.*/-L& -lpq/')
 SSL_CFLAGS ?= $(call ask,SSL_CFLAGS,$(PKG_CONFIG) --cflags openssl)
@@ -87,7 +87,7 @@ parallel = $(if $(filter -j% --jobserver%,$(MAKEFLAGS)),,-j$(JOBS))
 demo: ## Install what is missing, build, and show tidepool at work on a throwaway PostgreSQL
 	@spec/support/deps.sh demo
 	@$(MAKE) -s $(parallel) all
-	@$(LUA_ENV) spec/support/pg.sh run $(LUA) examples/demo.lua
+	@$(LUA_ENV) spec/support/pg.sh run $(LUA) examples/demo/main.lua
 
 deps: ## Install what building, testing and checking need (Debian: root or sudo; elsewhere: say what is missing)
 	@spec/support/deps.sh demo test lint

@@ -93,7 +93,6 @@ static void report_unreachable_locked(const tp_pool *pool, struct tp_error *err)
 {
     *err = pool->last_error;
     err->attempts = (int)pool->connect_failures_in_row;
-    err->retryable = true;
 }
 
 void tp__report_timeout_locked(const tp_pool *pool, int64_t waited_us, struct tp_error *err)

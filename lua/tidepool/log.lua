@@ -13,7 +13,7 @@ Logger.__index = Logger
 
 local function timestamp(seconds)
     local whole = math.floor(seconds)
-    return os.date("!%Y-%m-%dT%H:%M:%S", whole) .. ("Z")
+    return os.date("!%Y-%m-%dT%H:%M:%S", whole) .. "Z"
 end
 
 local function one_line(text)
@@ -54,12 +54,20 @@ function M.excerpt(sql)
     return sql:sub(1, last)
 end
 
+-- What went wrong in words that cannot hold a value: the server's messages quote them.
+local function outline(err)
+    if not err.code then
+        return err.kind
+    end
+    return ("%s %s (%s)"):format(err.kind, err.code, err.constraint or err.name or "")
+end
+
 local function query_fields(sql, parameters, duration_ms, err)
     return {
         sql = M.excerpt(sql),
         parameters = parameters,
         duration_ms = ("%.3f"):format(duration_ms),
-        error = err and tostring(err) or nil,
+        error = err and outline(err) or nil,
         timestamp = timestamp(os.time()),
     }
 end

@@ -23,7 +23,7 @@ test-tsan: ## The same tests under ThreadSanitizer
 coverage: ## The same tests, then the lines of C that they reached, file by file
 	@spec/support/deps.sh test
 	@find $(BUILD)/coverage -name '*.gcda' -delete 2>/dev/null || true
-	@$(MAKE) VARIANT=coverage run-tests; spec/support/coverage.sh $(BUILD)/coverage/obj
+	@code=0; $(MAKE) VARIANT=coverage run-tests || code=$$?; spec/support/coverage.sh $(BUILD)/coverage/obj; exit $$code
 
 spec: ## Run one test file: make spec FILE=spec/pool_spec.lua (ARGS='--filter=word', VARIANT=asan)
 	@test -n '$(FILE)' || { echo 'usage: make spec FILE=spec/..._spec.lua or FILE=spec/core/test_....c' >&2; exit 2; }
