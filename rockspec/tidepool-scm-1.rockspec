@@ -3,7 +3,7 @@ package = "tidepool"
 version = "scm-1"
 
 source = {
-    url = "git+https://github.com/tidepool/tidepool.git",
+    url = "file://.", -- `luarocks make` builds the checkout it is run in
 }
 
 description = {
@@ -19,7 +19,6 @@ supported_platforms = { "unix" }
 
 dependencies = {
     "lua >= 5.4, < 5.5",
-    "lua-cjson >= 2.1",
 }
 
 -- The Makefile finds libpq with pg_config (Debian keeps its headers in a folder of their own, where

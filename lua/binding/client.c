@@ -127,6 +127,20 @@ static int push_db(lua_State *L)
     return lua_gettop(L);
 }
 
+static bool ends_with(const char *text, const char *end)
+{
+    size_t len = strlen(text), end_len = strlen(end);
+    return len >= end_len && strcmp(text + len - end_len, end) == 0;
+}
+
+/* Whether it is a Lua function of the program's: the modules that acquire in its name
+ * are not what it looks for. */
+static bool is_of_program(const lua_Debug *at)
+{
+    return at->currentline > 0 && !ends_with(at->source, "/tidepool/scope.lua") &&
+           !ends_with(at->source, "/tidepool/transaction.lua");
+}
+
 /* Notes where the program is: the Lua function that called this one. It costs about as
  * much as taking an idle connection does, so it is done when connections are scarce,
  * otherwise with the first statement. */
@@ -134,8 +148,12 @@ static void note_place(lua_State *L, struct guard *guard)
 {
     lua_Debug at;
     guard->placed = true;
-    if (lua_getstack(L, 1, &at) && lua_getinfo(L, "Sl", &at))
-        tp_lease_set_place(&guard->lease, at.short_src, at.currentline);
+    for (int level = 1; lua_getstack(L, level, &at); level++) {
+        if (lua_getinfo(L, "Sl", &at) && is_of_program(&at)) {
+            tp_lease_set_place(&guard->lease, at.short_src, at.currentline);
+            return;
+        }
+    }
 }
 
 static int64_t default_deadline(const struct tpb_db *db)
@@ -149,6 +167,7 @@ static int acquire(lua_State *L)
 {
     struct tpb_db *db = tpb_db_check(L, 1);
     bool bounded = !lua_isnoneornil(L, 2);
+    int64_t deadline = bounded ? tpb_check_deadline(L, 2, 0) : 0;
     struct tp_error err;
     bool scarce;
 
@@ -166,7 +185,8 @@ static int acquire(lua_State *L)
             note_place(L, guard);
         return 1;
     }
-    int64_t deadline = bounded ? tpb_check_deadline(L, 2, 0) : default_deadline(db);
+    if (!bounded)
+        deadline = default_deadline(db);
     if (!tpb_call_acquire(L, db, 1, deadline, &guard->lease, &err)) {
         guard->use++;
         tpb_db_dispatch(L, db, 1);

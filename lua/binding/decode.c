@@ -30,10 +30,10 @@ struct decoder {
     const struct tpb_decode *how;
     struct tp_error *err;
     int base;
-    int names;                         /* where the columns' names begin, or 0 */
-    size_t column;                     /* the one being read */
+    int names;     /* where the columns' names begin, or 0 */
+    size_t column; /* the one being read */
     size_t columns;
-    const struct tp_type_info *types;  /* of the columns, or NULL: looked up one by one */
+    const struct tp_type_info *types; /* of the columns, or NULL: looked up one by one */
     struct scratch array, bytea;
 };
 
@@ -199,8 +199,8 @@ static bool push_array(struct decoder *d, const struct tp_type_info *type, const
     struct array_walk walk = {.d = d};
 
     tp_type_lookup(type->element, &walk.element);
-    if (tp_array_walk(text, len, type->delimiter, scratch, visit_array, &walk) &&
-        walk.depth == 0 && lua_gettop(d->L) == top + 1)
+    if (tp_array_walk(text, len, type->delimiter, scratch, visit_array, &walk) && walk.depth == 0 &&
+        lua_gettop(d->L) == top + 1)
         return true;
     return walk.failed ? false : malformed(d, "array");
 }

@@ -173,8 +173,8 @@ static bool put_integer(lua_State *L, int index, const struct tp_type_info *type
     return true;
 }
 
-static bool put_number(lua_State *L, int index, const struct tp_type_info *type,
-                       struct tp_buf *out, struct tp_error *err)
+static bool put_number(lua_State *L, int index, const struct tp_type_info *type, struct tp_buf *out,
+                       struct tp_error *err)
 {
     char text[TPB_FLOAT_ROOM];
 
@@ -220,8 +220,8 @@ static bool check_string(const char *text, size_t len, struct tp_error *err)
     return false;
 }
 
-static bool put_string(lua_State *L, int index, const struct tp_type_info *type,
-                       struct tp_buf *out, struct tp_error *err)
+static bool put_string(lua_State *L, int index, const struct tp_type_info *type, struct tp_buf *out,
+                       struct tp_error *err)
 {
     size_t len;
     const char *text = lua_tolstring(L, index, &len);

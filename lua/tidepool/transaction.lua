@@ -19,32 +19,45 @@ local isolations = {
     ["read uncommitted"] = "READ UNCOMMITTED",
 }
 
-local function check(condition, message)
-    if not condition then
-        error(message, 4)
-    end
+local function is_boolean(value)
+    return type(value) == "boolean"
 end
 
+-- Of each option: what its value is, and what is said of another.
 local checks = {
-    isolation = function(value)
-        check(isolations[value], "isolation must be \"serializable\", \"repeatable read\", "
-            .. "\"read committed\" or \"read uncommitted\"")
-    end,
-    read_only = function(value) check(type(value) == "boolean", "read_only must be a boolean") end,
-    deferrable = function(value) check(type(value) == "boolean", "deferrable must be a boolean") end,
-    retries = function(value)
-        check(type(value) == "number" and value >= 0 and value % 1 == 0, "retries must be a count")
-    end,
-    timeout_ms = function(value)
-        check(type(value) == "number" and value >= 0, "timeout_ms must be milliseconds")
-    end,
+    isolation = {
+        function(value) return isolations[value] end,
+        'must be "serializable", "repeatable read", "read committed" or "read uncommitted"',
+    },
+    read_only = { is_boolean, "must be a boolean" },
+    deferrable = { is_boolean, "must be a boolean" },
+    retries = {
+        function(value) return type(value) == "number" and value >= 0 and value % 1 == 0 end,
+        "must be a count",
+    },
+    timeout_ms = {
+        function(value) return type(value) == "number" and value >= 0 end,
+        "must be milliseconds",
+    },
 }
 
-local function check_options(options)
+-- Checks what a method was called with; what is wrong is its caller's mistake (level 3).
+local function check_arguments(fn, options)
+    if type(fn) ~= "function" then
+        error("a function expected", 3)
+    elseif options == nil then
+        return {}
+    elseif type(options) ~= "table" then
+        error(("a table of options expected, got %s"):format(type(options)), 3)
+    end
     for name, value in pairs(options) do
-        check(checks[name], ("unknown option '%s' of a transaction (known: isolation, read_only, "
-            .. "deferrable, retries, timeout_ms)"):format(tostring(name)))
-        checks[name](value)
+        local rule = checks[name]
+        if not rule then
+            error(("unknown option '%s' of a transaction (known: isolation, read_only, deferrable, "
+                .. "retries, timeout_ms)"):format(tostring(name)), 3)
+        elseif not rule[1](value) then
+            error(("option %s %s"):format(name, rule[2]), 3)
+        end
     end
     return options
 end
@@ -140,7 +153,7 @@ function Transaction:transaction(fn, options)
         end
         done = { err = err }
     end
-    ok, err = connection:control("ROLLBACK TO SAVEPOINT " .. name)
+    ok, err = connection:control(("ROLLBACK TO SAVEPOINT %s; RELEASE SAVEPOINT %s"):format(name, name))
     if not ok and not done.raised then
         return nil, err
     end
@@ -148,7 +161,15 @@ function Transaction:transaction(fn, options)
 end
 
 -- COMMIT that comes back as ROLLBACK: a statement had failed and fn went on regardless.
+-- Where no transaction is open any more, fn has ended it itself and the server would say
+-- COMMIT to anything; where the connection is gone already, nothing was committed.
 local function commit(connection)
+    local state = connection:transaction_state()
+    if state == "idle" then
+        return nil, new_error("validation", "the transaction was ended by a statement in it")
+    elseif state == "unknown" then
+        return nil, new_error("connection", "the connection was lost before COMMIT: the transaction was rolled back")
+    end
     local tag, err = connection:control("COMMIT")
     if tag == "COMMIT" then
         return true
@@ -166,7 +187,7 @@ end
 local function run_once(connection, fn, begin)
     local ok, err = connection:control(begin)
     if not ok then
-        return { err = err }
+        return { err = err, unbegun = true }
     end
     local tx = setmetatable({ connection = connection, depth = 1 }, Transaction)
     local done = outcome(pcall(fn, tx))
@@ -206,12 +227,28 @@ local function run_on_new_connection(db, fn, begin, timeout_ms)
     if not connection then
         return { err = err }, false
     end
-    local done = run_once(connection, fn, begin)
+    local ok, done = pcall(run_once, connection, fn, begin) -- not even a lack of memory may keep the connection
     local lost = connection:transaction_state() == "unknown"
     if not connection:is_released() then
         connection:release()
     end
+    if not ok then
+        error(done, 0)
+    end
     return done, lost
+end
+
+-- A connection that the server ended while it lay idle may show with BEGIN only. Nothing has
+-- been done then, so another is taken; each time one dead connection leaves the pool.
+local function run_on_some_connection(db, fn, begin, timeout_ms)
+    local spare = db:stats().max
+    while true do
+        local done, lost = run_on_new_connection(db, fn, begin, timeout_ms)
+        if not (done.unbegun and lost and spare > 0) then
+            return done, lost
+        end
+        spare = spare - 1
+    end
 end
 
 --- db:transaction(fn, options): runs fn in a transaction on a connection of its own.
@@ -221,14 +258,11 @@ end
 -- (default 0); timeout_ms: how long to wait for a connection
 -- @return what fn returned, or nil and an error
 function M.db_methods.transaction(db, fn, options)
-    if type(fn) ~= "function" then
-        error("a function expected", 2)
-    end
-    options = check_options(options or {})
+    options = check_arguments(fn, options)
     local begin, retries = begin_text(options), options.retries or 0
     local attempt = 1
     while true do
-        local done, lost = run_on_new_connection(db, fn, begin, options.timeout_ms)
+        local done, lost = run_on_some_connection(db, fn, begin, options.timeout_ms)
         if done.err == nil and not done.raised then
             return results_of(done)
         end
@@ -248,10 +282,7 @@ end
 --- connection:transaction(fn, options): the same on a connection that was acquired; never
 -- repeated.
 function M.connection_methods.transaction(connection, fn, options)
-    if type(fn) ~= "function" then
-        error("a function expected", 2)
-    end
-    options = check_options(options or {})
+    options = check_arguments(fn, options)
     if connection:transaction_state() == "open" or connection:transaction_state() == "failed" then
         return nil, new_error("validation", "the connection is in a transaction already")
     end
