@@ -1,7 +1,20 @@
 -- Where the database is, and living without one.
 --
 --     DATABASE_URL=postgresql://... lua5.4 examples/configuration.lua
+--     env -u DATABASE_URL lua5.4 examples/configuration.lua      shows what happens without one
 local tidepool = require "tidepool"
+
+-- Without any address an application starts all the same: the log has one line about it, and each call
+-- says at once why it fails.
+if not tidepool.is_configured() then
+    local db <close> = assert(tidepool.open {
+        log = { queries = false, sink = function(level, message) print(("log, %s: %s"):format(level, message)) end },
+    })
+    local rows, err = db:query("select 1")
+    print(("%s, %s: %s"):format(rows, err.kind, err.message))
+    print("the state is " .. db:state().state)
+    return
+end
 
 -- Options come from the code, else from the environment: DB_CONNECTION_STRING, DATABASE_URL, DB_HOST and
 -- its like, or libpq's own PGHOST. What is said here overrides one option; the address is the environment's.
@@ -24,15 +37,6 @@ local _, mistake = tidepool.open { pool = { min = 20, max = 5 } }
 print(mistake)
 _, mistake = tidepool.open { pool = { maximum = 5 } }
 print(mistake)
-
--- Without any address the application starts all the same, and each call says why it fails. (A value with
--- "your_" in it is a placeholder that nobody has replaced.)
-local template = { url = "postgresql://your_user:your_password@your_host/shop",
-    log = { queries = false, sink = function(_, message) print("the log says: " .. message) end } }
-print("configured: " .. tostring(tidepool.is_configured(template)))
-local nowhere <close> = assert(tidepool.open(template))
-local _, missing = nowhere:query("select 1")
-print(("%s (%s)"):format(missing.kind, missing.message))
 
 -- A server that is away is a state too. When it comes, the next call works.
 local away <close> = assert(tidepool.open { url = "postgresql://someone@127.0.0.1:1/shop", log = { queries = false } })

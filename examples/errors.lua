@@ -5,7 +5,9 @@ local tidepool = require "tidepool"
 
 local db <close> = assert(tidepool.open { log = { queries = false } })
 local conn <close> = assert(db:acquire())
-assert(conn:script("create temp table users (id int primary key, email text unique); insert into users values (1, 'a@b')"))
+assert(conn:script [[
+    create temp table users (id int primary key, email text unique);
+    insert into users values (1, 'a@b')]])
 
 local function show(title, result, err)
     print(("%s: %s"):format(title, result))

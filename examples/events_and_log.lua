@@ -42,4 +42,4 @@ for i = 1, 3 do
 end
 stop()
 assert(db:value("select 4"))
-print(("%d queries were heard of; the longest took %s a second"):format(count, longest < 1000 and "less than" or "over"))
+print(("%d queries were heard of; the longest took %.1f ms"):format(count, longest))

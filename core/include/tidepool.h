@@ -217,6 +217,10 @@ typedef struct tp_lease {
 /* Whether the lease is still out. Thread: the borrower's. */
 bool tp_lease_valid(const tp_lease *lease);
 
+/* A look at the connection without waiting: false when it is known to be dead. One that
+ * came from tp_pool_try_acquire has not been looked at. Thread: the borrower's. */
+bool tp_lease_look(const tp_lease *lease);
+
 /* The pool that the lease belongs to. Borrowed. */
 tp_pool *tp_lease_pool(const tp_lease *lease);
 

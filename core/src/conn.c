@@ -2,6 +2,7 @@
 #include "conn.h"
 
 #include <assert.h>
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -181,6 +182,7 @@ static void begin(struct tp_conn *conn)
     conn->pipelined = false;
     conn->pinging = false;
     conn->described = 0;
+    conn->unread = false;
     tp__conn_set_state(conn, TP_CONN_ASKING);
 }
 
@@ -418,6 +420,25 @@ static enum tp_step collect(struct tp_conn *conn)
     }
 }
 
+/* A backend that is told to end while it is idle says 57P01 and closes its socket, perhaps
+ * with our request unread in it. The kernel then resets the connection instead of ending
+ * it in an orderly way (RFC 1122, 4.2.2.13; unix sockets alike), and that is the proof: a
+ * request that was read to its end leaves nothing unread, and one that was not cannot have
+ * been committed, since the commit comes with its last message. */
+static void look_for_reset(struct tp_conn *conn)
+{
+    int failure = 0;
+    socklen_t len = sizeof failure;
+    if (conn->result == NULL && strcmp(conn->error.code, "57P01") == 0 &&
+        getsockopt(PQsocket(conn->pg), SOL_SOCKET, SO_ERROR, &failure, &len) == 0)
+        conn->unread = failure == ECONNRESET || failure == EPIPE;
+}
+
+bool tp__conn_was_unread(const struct tp_conn *conn)
+{
+    return conn->unread;
+}
+
 enum tp_step tp__conn_step(struct tp_conn *conn, int ready)
 {
     if (conn->state == TP_CONN_LOST)
@@ -426,6 +447,8 @@ enum tp_step tp__conn_step(struct tp_conn *conn, int ready)
         conn->unsent = PQflush(conn->pg) > 0; /* a failure shows when reading */
         conn->events = TP_READ | (conn->unsent ? TP_WRITE : 0);
     }
+    if ((ready & TP_READ) != 0 && conn->error.kind != TP_OK)
+        look_for_reset(conn);
     if ((ready & TP_READ) != 0 && !PQconsumeInput(conn->pg) &&
         PQstatus(conn->pg) != CONNECTION_BAD) {
         tp__conn_lose(conn, TP_ERR_CONNECTION, "reading from the server failed");

@@ -83,6 +83,9 @@ uint64_t *tp__conn_stale_seen(struct tp_conn *conn);
 
 /* Moves the request on; `ready` is what is known of the descriptor. */
 enum tp_step tp__conn_step(struct tp_conn *conn, int ready);
+/* After a failure with 57P01: whether the server provably never read the request, so that
+ * it may be sent again on another connection. */
+bool tp__conn_was_unread(const struct tp_conn *conn);
 tp_result *tp__conn_take_result(struct tp_conn *conn);
 const struct tp_error *tp__conn_error(const struct tp_conn *conn);
 

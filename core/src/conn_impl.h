@@ -37,6 +37,7 @@ struct tp_conn {
     struct tp_statement *undescribed;
     tp_result *result;
     struct tp_error error;
+    bool unread; /* the server ended without having read the whole request */
 
     struct tp_statements statements;
     uint64_t stale_seen;
@@ -60,5 +61,7 @@ void tp__conn_lose(struct tp_conn *conn, enum tp_status kind, const char *why);
 void tp__conn_libpq_message(const struct tp_conn *conn, char *out, size_t room);
 /* Lets a cancel that may still be under way end by itself. */
 void tp__conn_forget_cancel(struct tp_conn *conn);
+/* Asks the server to stop what a connection that is about to be closed has under way. */
+void tp__conn_cancel_behind(struct tp_conn *conn);
 
 #endif

@@ -64,6 +64,13 @@ static bool send_cancel(struct tp_conn *conn)
     return true;
 }
 
+/* Nobody waits for the answer: the thread of the errand ends by itself. */
+void tp__conn_cancel_behind(struct tp_conn *conn)
+{
+    if (conn->state == TP_CONN_ASKING && send_cancel(conn))
+        tp__conn_forget_cancel(conn);
+}
+
 /* False while the errand is under way. A cancel that could not be sent leaves the
  * statement running; the deadline of mending ends that. */
 static bool cancel_ended(struct tp_conn *conn)

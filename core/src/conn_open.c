@@ -263,6 +263,7 @@ void tp__conn_close(struct tp_conn *conn, bool forked)
             close(fd);
     } else {
         tp__resolve_free(conn->resolve);
+        tp__conn_cancel_behind(conn);
         tp__conn_forget_cancel(conn);
         if (conn->pg != NULL)
             PQfinish(conn->pg);

@@ -141,6 +141,11 @@ bool tp_lease_valid(const tp_lease *lease)
                lease->generation;
 }
 
+bool tp_lease_look(const tp_lease *lease)
+{
+    return tp_lease_valid(lease) && tp__conn_look(lease->slot->connection);
+}
+
 tp_pool *tp_lease_pool(const tp_lease *lease)
 {
     return lease->slot->pool;

@@ -31,6 +31,10 @@ enum {
  * old one left the set when it was closed, and MOD fails. */
 static void arm(tp_pool *pool, struct tp_slot *slot, int fd, uint32_t events)
 {
+    for (int i = 0; i < pool->limits.max; i++) {
+        if (pool->slots[i].fd == fd && &pool->slots[i] != slot)
+            pool->slots[i].fd = -1; /* libpq closed it, and the number was given out again */
+    }
     if (fd < 0 || (slot->fd == fd && slot->armed_events == (int)events && (events & EPOLLET) != 0))
         return;
     struct epoll_event event = {.events = events, .data.ptr = slot};
@@ -38,6 +42,15 @@ static void arm(tp_pool *pool, struct tp_slot *slot, int fd, uint32_t events)
         (void)epoll_ctl(pool->epoll_fd, EPOLL_CTL_ADD, fd, &event);
     slot->fd = fd;
     slot->armed_events = (int)events;
+}
+
+/* Closing a descriptor takes it out of the set only when no forked child has a copy of
+ * it; one that stayed would report the end of this connection as that of the next. */
+static void disarm(tp_pool *pool, struct tp_slot *slot)
+{
+    if (slot->fd >= 0)
+        (void)epoll_ctl(pool->epoll_fd, EPOLL_CTL_DEL, slot->fd, NULL);
+    slot->fd = -1;
 }
 
 static uint32_t epoll_events(int events)
@@ -89,8 +102,9 @@ static void close_slots(tp_pool *pool)
     pthread_mutex_lock(&pool->lock);
     while ((first = tp__list_first(&pool->lists[TP_SLOT_CLOSING])) != NULL) {
         struct tp_slot *slot = TP_CONTAINER(first, struct tp_slot, link);
-        void *connection = slot->connection;
+        void *connection = tp__slot_take_connection_locked(slot);
         pthread_mutex_unlock(&pool->lock);
+        disarm(pool, slot);
         pool->vtable->close(connection, false);
         tp__pool_event(pool, TP_EVENT_REMOVE, slot->backend_pid, 0, NULL, "%s",
                        tp_close_reason_name(slot->reason));
@@ -193,10 +207,23 @@ static void connected_locked(struct tp_slot *slot, int64_t now)
     pool->totals.connects++;
     tp__histogram_record(&pool->connect_times, now - slot->opened_at);
     tp__backoff_reset(&pool->connect_backoff);
+    pool->next_connect_at = 0;
     slot->uses = 0;
     slot->checked_at = now;
     slot->expires_at = draw_expiry_locked(pool, now);
     atomic_store(&slot->tx_state, TP_TX_IDLE);
+}
+
+/* A ping is no use: the connection goes back to its place among the idle ones. */
+static void rest_again_locked(struct tp_slot *slot)
+{
+    struct tp_list *head = &slot->pool->lists[TP_SLOT_IDLE], *before = head->prev;
+    while (before != head &&
+           TP_CONTAINER(before, struct tp_slot, link)->idle_since < slot->idle_since)
+        before = before->prev;
+    tp__slot_move_locked(slot, TP_SLOT_IDLE);
+    tp__list_remove(&slot->link);
+    tp__list_insert(before, &slot->link);
 }
 
 static void mended_locked(struct tp_slot *slot, int64_t now)
@@ -207,6 +234,8 @@ static void mended_locked(struct tp_slot *slot, int64_t now)
         tp__slot_close_locked(slot, TP_CLOSE_POOL_CLOSED);
     else if (tp__slot_is_worn_locked(slot, now, &why))
         tp__slot_close_locked(slot, why);
+    else if (slot->chore == TP_CHORE_PING && slot->pool->waiting == 0)
+        rest_again_locked(slot);
     else
         tp__pool_serve_locked(slot, tp__now_coarse());
 }
@@ -220,9 +249,8 @@ static void connect_failed_locked(struct tp_slot *slot, const struct tp_error *e
     pool->totals.errors_by_kind[err->kind]++;
     pool->last_error = *err;
     pool->last_connect_at = now;
-    pool->next_connect_at = now + tp__backoff_next(&pool->connect_backoff);
-    slot->connection = NULL;
-    slot->fd = -1;
+    if (now >= pool->next_connect_at) /* those that fail together count once */
+        pool->next_connect_at = now + tp__backoff_next(&pool->connect_backoff);
     tp__slot_move_locked(slot, TP_SLOT_EMPTY);
     /* A wrong password does not get better by waiting: everybody hears of it now,
      * unless connections that do work may still serve them. */
@@ -241,8 +269,12 @@ static bool says_server_gone(const struct tp_error *err)
 static void connect_failed(struct tp_slot *slot, const struct tp_error *err)
 {
     tp_pool *pool = slot->pool;
-    if (slot->connection != NULL)
-        pool->vtable->close(slot->connection, false);
+    pthread_mutex_lock(&pool->lock);
+    void *connection = tp__slot_take_connection_locked(slot);
+    pthread_mutex_unlock(&pool->lock);
+    disarm(pool, slot);
+    if (connection != NULL)
+        pool->vtable->close(connection, false);
     if (says_server_gone(err))
         tp__pool_bump_epoch(pool);
     pthread_mutex_lock(&pool->lock);
@@ -259,6 +291,8 @@ static void chore_done(struct tp_slot *slot, const struct tp_wait *wait)
 {
     tp_pool *pool = slot->pool;
     bool opened = slot->chore == TP_CHORE_OPEN;
+    if (opened) /* an address that refused has hung up, not the one that answered */
+        atomic_store(&slot->hangup, false);
     arm(pool, slot, wait->fd, EPOLLRDHUP | EPOLLET);
     slot->due = 0;
     slot->ready = 0;
@@ -355,12 +389,15 @@ static int64_t slot_due_locked(const struct tp_slot *slot, int64_t now)
         return now;
     case TP_SLOT_IDLE: {
         int64_t seen = slot->idle_since > slot->checked_at ? slot->idle_since : slot->checked_at;
-        int64_t due = earlier(slot->expires_at, tp__after(seen, health));
+        bool pinged = slot->pool->counts[TP_SLOT_MENDING] == 0; /* else it has to wait */
+        int64_t due = earlier(slot->expires_at, pinged ? tp__after(seen, health) : TP_NEVER);
         bool surplus = tp__pool_total_locked(slot->pool) > limits->min;
         return surplus ? earlier(due, tp__after(slot->idle_since, idle)) : due;
     }
-    case TP_SLOT_LEASED: /* comes back without a ring, and may rest from then on */
-        return tp__after(now, earlier(idle, health));
+    case TP_SLOT_LEASED: { /* comes back without a ring, and may rest from then on */
+        int64_t due = tp__after(now, earlier(idle, health));
+        return slot->expires_at > now ? earlier(due, slot->expires_at) : due;
+    }
     default:
         return TP_NEVER;
     }
@@ -443,10 +480,12 @@ static void close_the_rest(tp_pool *pool)
                  slot->state != TP_SLOT_CLOSING)
             tp__slot_close_locked(slot, TP_CLOSE_POOL_CLOSED);
     }
-    pthread_mutex_unlock(&pool->lock);
-    close_slots(pool);
-    pthread_mutex_lock(&pool->lock);
-    pool->keeper_started = false;
+    while (pool->counts[TP_SLOT_CLOSING] > 0) {
+        pthread_mutex_unlock(&pool->lock);
+        close_slots(pool);
+        pthread_mutex_lock(&pool->lock);
+    }
+    pool->keeper_started = false; /* from here on, whoever brings one back closes it */
     pthread_mutex_unlock(&pool->lock);
 }
 

@@ -38,13 +38,12 @@ static void take_slot(tp_op *op)
     op->owned = true;
 }
 
-/* A connection that lay idle: known to live when it was used a moment ago, looked at
- * when it rested, asked when it rested long. */
+/* A connection that lay idle is looked at, and asked when it rested long. */
 static void check_idle(tp_op *op)
 {
     int64_t rested = op->slot->acquired_at - op->slot->idle_since;
     int64_t unseen = op->slot->acquired_at - op->slot->checked_at;
-    if (rested > TP_LOOK_AFTER_US && !tp__conn_look(op->conn)) {
+    if (!tp__conn_look(op->conn)) {
         give_back_dead(op);
     } else if (rested > PING_AFTER_US && unseen > PING_AFTER_US) {
         op->wait_until = tp_now() + PING_AT_MOST_US;

@@ -24,6 +24,12 @@ static bool is_misplaced(const tp_op *op)
     return !op->in_tx && strcmp(op->error.code, "25006") == 0;
 }
 
+static void report_rollback(const struct tp_slot *slot)
+{
+    tp__pool_event(slot->pool, TP_EVENT_ROLLBACK, slot->backend_pid, 0, NULL,
+                   "a call left a transaction open: %s", slot->sql);
+}
+
 void tp__op_leave(tp_op *op)
 {
     struct tp_usage usage;
@@ -37,6 +43,8 @@ void tp__op_leave(tp_op *op)
         enum tp_fate fate = tp__database_fate(op->conn, &reason, &usage.rollback);
         if (is_misplaced(op))
             fate = TP_FATE_CLOSE;
+        if (usage.rollback)
+            report_rollback(op->slot);
         (void)tp__pool_return(op->slot, op->generation, fate, reason, &usage);
         op->slot = NULL;
         op->conn = NULL;
@@ -106,6 +114,19 @@ static bool is_stale_plan(const tp_op *op)
            (is_code(&op->error, "0A000") && strstr(op->error.message, "cached plan") != NULL);
 }
 
+/* Nothing has been executed while a statement is being prepared, so a link that died then
+ * does no harm. */
+static bool is_harmless(const tp_op *op)
+{
+    return op->query.idempotent || op->state == OP_PREPARING;
+}
+
+/* Each time one dead connection leaves the pool, so it ends after as many as there are. */
+static bool was_unread(const tp_op *op)
+{
+    return op->owned && tp__conn_was_unread(op->conn) && op->attempts <= op->pool->limits.max;
+}
+
 static const char *why_repeat(const tp_op *op)
 {
     const struct tp_error *err = &op->error;
@@ -114,11 +135,13 @@ static const char *why_repeat(const tp_op *op)
         return NULL;
     if (is_stale_plan(op))
         return op->stale_retried ? NULL : "stale plan";
+    if (was_unread(op))
+        return "ended by the server before it read the statement";
     if (op->attempts >= op->database->settings->retry_attempts)
         return NULL;
     if (tp_sqlstate_retryable(err->code) && !op->query.simple)
         return tp_sqlstate_name(err->code);
-    if (op->query.idempotent && op->owned && tp__conn_is_lost(op->conn))
+    if (is_harmless(op) && op->owned && tp__conn_is_lost(op->conn))
         return "connection lost";
     return NULL;
 }
@@ -157,7 +180,7 @@ static void statement_failed(tp_op *op)
     int64_t delay = 0;
     if (why != NULL && is_stale_plan(op))
         op->stale_retried = true;
-    else if (why != NULL)
+    else if (why != NULL && !was_unread(op))
         delay = next_delay(op);
     if (why != NULL && tp_now() + delay < op->deadline) {
         repeat_after(op, delay, why);

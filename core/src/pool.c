@@ -28,9 +28,15 @@ int tp__pool_total_locked(const tp_pool *pool)
     return pool->limits.max - pool->counts[TP_SLOT_EMPTY];
 }
 
+void *tp__slot_take_connection_locked(struct tp_slot *slot)
+{
+    void *connection = slot->connection;
+    slot->connection = NULL;
+    return connection;
+}
+
 void tp__slot_emptied_locked(struct tp_slot *slot)
 {
-    slot->connection = NULL;
     slot->fd = -1;
     slot->pool->totals.closed[slot->reason]++;
     tp__slot_move_locked(slot, TP_SLOT_EMPTY);
@@ -65,6 +71,7 @@ static void lend_locked(struct tp_slot *slot, int64_t now)
     slot->acquired_at = now;
     slot->place[0] = '\0';
     slot->sql[0] = '\0';
+    atomic_store_explicit(&slot->tx_state, TP_TX_IDLE, memory_order_relaxed);
     if (slot->state != TP_SLOT_LEASED)
         tp__slot_move_locked(slot, TP_SLOT_LEASED);
     slot->pool->totals.acquires++;
@@ -357,12 +364,15 @@ static bool settle_locked(struct tp_slot *slot, enum tp_fate fate, enum tp_close
 }
 
 /* The housekeeper of a closed pool has gone: the connection is closed here. */
-static void close_here(struct tp_slot *slot)
+static void close_here(struct tp_slot *slot, void *connection)
 {
-    slot->pool->vtable->close(slot->connection, false);
-    pthread_mutex_lock(&slot->pool->lock);
+    tp_pool *pool = slot->pool;
+    pool->vtable->close(connection, false);
+    tp__pool_event(pool, TP_EVENT_REMOVE, slot->backend_pid, 0, NULL, "%s",
+                   tp_close_reason_name(slot->reason));
+    pthread_mutex_lock(&pool->lock);
     tp__slot_emptied_locked(slot);
-    pthread_mutex_unlock(&slot->pool->lock);
+    pthread_mutex_unlock(&pool->lock);
 }
 
 bool tp__pool_return(struct tp_slot *slot, uint64_t generation, enum tp_fate fate,
@@ -380,11 +390,12 @@ bool tp__pool_return(struct tp_slot *slot, uint64_t generation, enum tp_fate fat
     slot->uses++;
     bool ring = settle_locked(slot, fate, reason);
     bool orphan = slot->state == TP_SLOT_CLOSING && pool->closed && !pool->keeper_started;
+    void *connection = orphan ? tp__slot_take_connection_locked(slot) : NULL;
     if (pool->draining)
         pthread_cond_broadcast(&pool->returned);
     pthread_mutex_unlock(&pool->lock);
     if (orphan)
-        close_here(slot);
+        close_here(slot, connection);
     else if (ring)
         tp__wake_ring(pool->wake);
     return true;

@@ -234,10 +234,15 @@ extern unsigned tp__fork_count;
 /* Forgets what belongs to the parent, at the first use in a child. */
 void tp__pool_start_afresh(tp_pool *pool);
 
-static inline void tp__pool_lock(tp_pool *pool)
+static inline void tp__pool_mind_fork(tp_pool *pool)
 {
     if (pool->fork_count != tp__fork_count)
         tp__pool_start_afresh(pool);
+}
+
+static inline void tp__pool_lock(tp_pool *pool)
+{
+    tp__pool_mind_fork(pool);
     pthread_mutex_lock(&pool->lock);
 }
 
@@ -246,6 +251,9 @@ static inline void tp__pool_lock(tp_pool *pool)
 void tp__slot_move_locked(struct tp_slot *slot, enum tp_slot_state to);
 /* To the list of those that the housekeeper closes. */
 void tp__slot_close_locked(struct tp_slot *slot, enum tp_close_reason reason);
+/* The connection, to be closed by the caller: a child that is forked meanwhile must not
+ * find it here. */
+void *tp__slot_take_connection_locked(struct tp_slot *slot);
 /* Its connection has been closed and freed. */
 void tp__slot_emptied_locked(struct tp_slot *slot);
 /* Whether a connection must not be used again, and why. */

@@ -46,6 +46,8 @@ static void init_slots(tp_pool *pool)
         slot->state = TP_SLOT_EMPTY;
         slot->connection = NULL;
         slot->fd = -1;
+        slot->due = 0;
+        slot->ready = 0;
         tp__list_push_back(&pool->lists[TP_SLOT_EMPTY], &slot->link);
         pool->counts[TP_SLOT_EMPTY]++;
     }
@@ -119,7 +121,7 @@ void tp__pool_start_afresh(tp_pool *pool)
 {
     pool->fork_count = tp__fork_count;
     init_sync(pool);
-    pthread_mutex_init(&pool->events.lock, NULL);
+    tp__events_init(&pool->events);
     for (int i = 0; i < pool->limits.max; i++) {
         struct tp_slot *slot = &pool->slots[i];
         if (slot->connection != NULL)
@@ -189,6 +191,7 @@ enum tp_status tp_pool_drain(tp_pool *pool, int64_t deadline, struct tp_error *e
     pthread_mutex_unlock(&pool->lock);
     tp_pool_close(pool);
     if (out > 0)
-        return tp__error_set(err, TP_ERR_TIMEOUT, "%d connections were still in use", out);
+        return tp__error_set(err, TP_ERR_TIMEOUT, "%d connection%s still in use", out,
+                             out == 1 ? " was" : "s were");
     return TP_OK;
 }

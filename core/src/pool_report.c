@@ -9,15 +9,19 @@
 
 /* ------------------------------------------------------------ explanations */
 
-/* Appends to a fixed buffer; what does not fit is cut. */
+/* Appends to a fixed buffer; what does not fit is cut, at a character. */
 static void append(char *out, size_t room, const char *fmt, ...) TP_PRINTF(3, 4);
 static void append(char *out, size_t room, const char *fmt, ...)
 {
     size_t len = strlen(out);
     va_list args;
     va_start(args, fmt);
-    vsnprintf(out + len, room - len, fmt, args);
+    int wanted = vsnprintf(out + len, room - len, fmt, args);
     va_end(args);
+    if (wanted < 0 || (size_t)wanted < room - len)
+        return;
+    for (len = room - 1; len > 0 && !tp_utf8_valid(out, len); len--)
+        out[len - 1] = '\0';
 }
 
 /* Bytes of the borrower's, made presentable. */
@@ -247,6 +251,7 @@ void tp__pool_event(tp_pool *pool, enum tp_event_type type, int pid, int attempt
     event.wall_us = tp__wall_us();
     tp__text_copy(event.text, sizeof event.text, text);
     tp__text_copy(event.code, sizeof event.code, code);
+    tp__pool_mind_fork(pool);
     tp__events_push(&pool->events, &event);
 }
 
@@ -266,6 +271,7 @@ bool tp_pool_has_events(const tp_pool *pool)
 
 bool tp_pool_next_event(tp_pool *pool, struct tp_event *out, uint64_t *dropped)
 {
+    tp__pool_mind_fork(pool);
     return tp__events_pop(&pool->events, out, dropped);
 }
 

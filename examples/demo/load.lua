@@ -1,5 +1,7 @@
 --- Loads the data set: thousands of rows in one statement, each column as one array
 -- parameter, each table in one transaction.
+local terminal = require "demo.terminal"
+
 local M = {}
 
 local rows_at_once = 4000
@@ -86,7 +88,7 @@ end
 
 --- Loads all tables.
 -- @return the number of rows
-function M.run(db, data, terminal)
+function M.run(db, data)
     local total = 0
     for _, step in ipairs(steps) do
         local rows = data[step.from]

@@ -57,7 +57,7 @@ local function load_data(db)
         #world.countries, terminal.count(#world.venues), terminal.count(#world.languages)))
     local data = dataset.generate(world)
     terminal.note(("read from iso-codes, and the rest generated, in %.2f s"):format((terminal.now() - began) / 1000))
-    local total = load.run(db, data, terminal)
+    local total = load.run(db, data)
     return data, total
 end
 
@@ -66,13 +66,13 @@ local function run()
     local db <close> = connect()
     create_schema(db)
     local data, total = load_data(db)
-    queries.run(db, data, terminal)
+    queries.run(db, data)
     terminal.section("Transactions")
-    transactions.run(db, data, terminal)
+    transactions.run(db, data)
     terminal.section("Trouble")
-    pool.show_faults(db, terminal)
+    pool.show_faults(db)
     terminal.section("What the pool has counted")
-    local stats = pool.show_stats(db, terminal)
+    local stats = pool.show_stats(db)
     assert(db:drain(5000))
     assert(db:close())
     print()
@@ -80,14 +80,16 @@ local function run()
         terminal.count(total), terminal.count(stats.queries), stats.created, (terminal.now() - began) / 1000))
 end
 
--- Errors of tidepool are tables and stay as they are; others get their traceback.
+-- Errors of tidepool are tables and stay as they are, and so do messages for the user; others get their traceback.
 local function explain(err)
-    return type(err) == "string" and debug.traceback(err, 2) or err
+    local unexpected = type(err) == "string" and err:find("^[^\n]*%.lua:%d+:") and not err:find("interrupted!$")
+    return unexpected and debug.traceback(err, 2) or err
 end
 
 local ok, err = xpcall(run, explain)
 if not ok then
+    local interrupted = tostring(err):find("interrupted!$") ~= nil -- what lua says on Ctrl-C
     io.stdout:flush()
-    io.stderr:write("\nThe demo failed: ", tostring(err), "\n")
-    os.exit(1, true)
+    io.stderr:write("\n", interrupted and "Interrupted." or "The demo failed: " .. tostring(err), "\n")
+    os.exit(interrupted and 130 or 1, true)
 end

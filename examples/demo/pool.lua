@@ -1,5 +1,6 @@
 --- What the pool does when things go wrong, and what it has counted.
 local tidepool = require "tidepool"
+local terminal = require "demo.terminal"
 
 local M = {}
 
@@ -30,7 +31,7 @@ local function terminate_idle()
          where application_name = $1 and state = 'idle']], application))
 end
 
-local function show_terminated(db, terminal)
+local function show_terminated(db)
     fill(db, 3)
     local before = db:stats()
     local ended = terminate_idle()
@@ -46,7 +47,7 @@ local function show_terminated(db, terminal)
         .. "no error, %s ms in all."):format(ended, terminal.ms(took)))
 end
 
-local function show_exhausted(terminal)
+local function show_exhausted()
     local small <close> = assert(tidepool.open { pool = { min = 0, max = 2 }, log = { queries = false } })
     local first <close> = assert(small:acquire())
     local second <close> = assert(small:acquire())
@@ -61,15 +62,15 @@ local function show_exhausted(terminal)
 end
 
 --- Shows how the pool answers to trouble.
-function M.show_faults(db, terminal)
-    show_terminated(db, terminal)
-    show_exhausted(terminal)
+function M.show_faults(db)
+    show_terminated(db)
+    show_exhausted()
 end
 
 -- -------------------------------------------------------------- statistics
 
 -- "dead 3, discarded 1" of what is not zero.
-local function list_counts(counts, terminal)
+local function list_counts(counts)
     local names = {}
     for name, count in pairs(counts) do
         if count > 0 then
@@ -87,7 +88,7 @@ local function percent(part, whole)
     return whole > 0 and 100 * part / whole or 100
 end
 
-local function counters(stats, terminal)
+local function counters(stats)
     local count = terminal.count
     local runs = stats.statements_prepared + stats.statement_hits
     return {
@@ -97,18 +98,18 @@ local function counters(stats, terminal)
         { "waiting", ("%s callers now, %s have timed out"):format(count(stats.waiting_requests),
             count(stats.acquire_timeouts)) },
         { "made", ("%s, %s attempts failed"):format(count(stats.created), count(stats.connect_failures)) },
-        { "closed", list_counts(stats.closed, terminal) },
+        { "closed", list_counts(stats.closed) },
         { "acquires", count(stats.acquires) },
         { "queries", ("%s, %s failed; %.2f %% succeeded"):format(count(stats.queries), count(stats.query_failures),
             100 * stats.success_rate) },
-        { "errors", list_counts(stats.errors, terminal) },
+        { "errors", list_counts(stats.errors) },
         { "retries", count(stats.retries) },
         { "statements", ("%s prepared, %s runs of prepared ones (%.1f %%)"):format(count(stats.statements_prepared),
             count(stats.statement_hits), percent(stats.statement_hits, runs)) },
     }
 end
 
-local function latency_cells(name, latency, terminal)
+local function latency_cells(name, latency)
     local cells = { name, terminal.count(latency.count) }
     for _, field in ipairs { "mean_ms", "p50_ms", "p95_ms", "p99_ms", "max_ms" } do
         cells[#cells + 1] = terminal.ms(latency[field])
@@ -117,19 +118,19 @@ local function latency_cells(name, latency, terminal)
 end
 
 --- Prints the statistics of a pool.
-function M.show_stats(db, terminal)
+function M.show_stats(db)
     local stats = db:stats()
     terminal.note("The failed queries are those that were made to fail above.")
-    terminal.fields(counters(stats, terminal))
+    terminal.fields(counters(stats))
     print()
     local columns = { { title = "milliseconds" } }
     for _, title in ipairs { "count", "mean", "p50", "p95", "p99", "max" } do
         columns[#columns + 1] = { title = title, right = true }
     end
     terminal.table(columns, {
-        latency_cells("waiting for a connection", stats.wait, terminal),
-        latency_cells("connecting", stats.connect, terminal),
-        latency_cells("queries", stats.query, terminal),
+        latency_cells("waiting for a connection", stats.wait),
+        latency_cells("connecting", stats.connect),
+        latency_cells("queries", stats.query),
     })
     return stats
 end

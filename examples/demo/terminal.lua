@@ -6,6 +6,8 @@ local M = { width = 80 }
 
 local bar_width = 30
 
+io.stdout:setvbuf("line") -- so that a log shows each line when it is printed
+
 -- Lua cannot ask what its output is; a child process has the same output and can.
 local on_terminal = os.getenv("TERM") ~= nil and os.getenv("TERM") ~= "dumb" and os.execute("test -t 1") == true
 local coloured = on_terminal and (os.getenv("NO_COLOR") or "") == ""

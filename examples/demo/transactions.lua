@@ -1,5 +1,7 @@
 --- Transactions that commit, roll back, nest and are run again after a conflict. Each step
 -- checks in the database that what should have happened has happened.
+local terminal = require "demo.terminal"
+
 local M = {}
 
 local add_registration = [[
@@ -34,7 +36,7 @@ local function pay(tx, registration, event)
     assert(tx:exec(settle, registration))
 end
 
-local function show_commit(db, terminal, event)
+local function show_commit(db, event)
     local registration = assert(db:transaction(function(tx)
         local id = assert(tx:value(add_registration, 1, event.id))
         pay(tx, id, event)
@@ -46,7 +48,7 @@ local function show_commit(db, terminal, event)
         terminal.count(registration), event.price))
 end
 
-local function show_refusal(db, terminal, event)
+local function show_refusal(db, event)
     local result, reason = db:transaction(function(tx)
         assert(tx:value(add_registration, 2, event.id))
         return nil, "the card was declined"
@@ -57,7 +59,7 @@ local function show_refusal(db, terminal, event)
         ('The caller gets nil, "%s"; nothing is stored.'):format(reason))
 end
 
-local function show_raised(db, terminal, event)
+local function show_raised(db, event)
     local ok, message = pcall(db.transaction, db, function(tx)
         assert(tx:value(add_registration, 2, event.id))
         error("the ticket printer is out of paper", 0)
@@ -67,7 +69,7 @@ local function show_raised(db, terminal, event)
     terminal.tick("Roll back by an error", ('The error "%s" goes on to the caller; nothing is stored.'):format(message))
 end
 
-local function show_nested(db, terminal, event)
+local function show_nested(db, event)
     local inner_error
     local registration = assert(db:transaction(function(tx)
         local id = assert(tx:value(add_registration, 2, event.id))
@@ -87,7 +89,7 @@ local function show_nested(db, terminal, event)
         terminal.count(registration)))
 end
 
-local function show_error(db, terminal, data)
+local function show_error(db, data)
     local result, err = db:exec("insert into users (email, name, country) values ($1, $2, $3)",
         data.users.email[1], "Somebody Else", "PT")
     check(not result and err.constraint == "idx_users_email", "the e-mail was stored twice")
@@ -110,7 +112,7 @@ end
 
 -- The first attempt sees its rival sell a seat between its own look and its own sale. PostgreSQL
 -- lets only one of them through; the other one begins again and sees what has changed.
-local function show_conflict(db, terminal, event)
+local function show_conflict(db, event)
     local attempts, seen, retry = 0, {}, nil
     local stop_listening = db:on("retry", function(told)
         retry = told
@@ -138,14 +140,14 @@ local function show_conflict(db, terminal, event)
 end
 
 --- Runs all steps.
-function M.run(db, data, terminal)
+function M.run(db, data)
     local event = add_event(db)
-    show_commit(db, terminal, event)
-    show_refusal(db, terminal, event)
-    show_raised(db, terminal, event)
-    show_nested(db, terminal, event)
-    show_error(db, terminal, data)
-    show_conflict(db, terminal, event)
+    show_commit(db, event)
+    show_refusal(db, event)
+    show_raised(db, event)
+    show_nested(db, event)
+    show_error(db, data)
+    show_conflict(db, event)
 end
 
 return M

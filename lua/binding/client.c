@@ -15,6 +15,7 @@ struct guard {
     tp_lease lease;
     uint64_t use; /* changes with every acquire and release */
     bool placed;  /* where the program took it is noted */
+    bool unseen;  /* taken without a look */
 };
 
 struct client {
@@ -180,6 +181,7 @@ static int acquire(lua_State *L)
     lua_pushvalue(L, lua_upvalueindex(1));
     lua_setmetatable(L, -2);
     guard->placed = false;
+    guard->unseen = true;
     if (tp_pool_try_acquire(db->pool, &guard->lease, &scarce)) {
         if (scarce)
             note_place(L, guard);
@@ -192,6 +194,7 @@ static int acquire(lua_State *L)
         tpb_db_dispatch(L, db, 1);
         return tpb_fail(L, &err);
     }
+    guard->unseen = false;
     note_place(L, guard);
     return 1;
 }
@@ -257,17 +260,37 @@ int tpb_client_release_to(lua_State *L)
     return release(L, client, 2, false);
 }
 
+/* Before the first use: a connection that was taken without a look is exchanged when it is
+ * found dead, so that nobody hears of it. False: none could be had, and err says why; the
+ * client is then released. */
+static bool first_use(lua_State *L, struct guard *guard, int db_index, struct tp_error *err)
+{
+    if (guard->unseen && !tp_lease_look(&guard->lease)) {
+        if (tp_lease_release(&guard->lease, err) != TP_OK ||
+            !tpb_call_acquire(L, guard->db, db_index, default_deadline(guard->db), &guard->lease,
+                              err))
+            return false;
+        guard->placed = false;
+    }
+    guard->unseen = false;
+    if (!guard->placed)
+        note_place(L, guard);
+    return true;
+}
+
 /* The database is pushed behind the parameters; the client stays at index 1, so that it
  * lives as long as the call. */
 static int query(lua_State *L, enum tpb_answer answer)
 {
     struct client *client = check_client(L, 1);
     int last = lua_gettop(L);
+    struct tp_error err;
     if (!is_out(client))
         return fail_released(L);
-    if (!client->guard->placed)
-        note_place(L, client->guard);
     int db_index = push_db(L);
+    if ((client->guard->unseen || !client->guard->placed) &&
+        !first_use(L, client->guard, db_index, &err))
+        return tpb_fail(L, &err);
     return tpb_call_query(L, tpb_db_check(L, db_index), db_index, last, &client->guard->lease,
                           answer);
 }
@@ -305,10 +328,16 @@ static int client_control(lua_State *L)
 static int client_ping(lua_State *L)
 {
     struct client *client = check_client(L, 1);
+    struct tp_error err;
     lua_settop(L, 2);
     if (!is_out(client))
         return fail_released(L);
     int db_index = push_db(L);
+    if (client->guard->unseen && !first_use(L, client->guard, db_index, &err)) {
+        lua_pushboolean(L, false);
+        tpb_push_error(L, &err);
+        return 2;
+    }
     return tpb_call_ping(L, tpb_db_check(L, db_index), db_index, &client->guard->lease, 2);
 }
 
@@ -325,8 +354,11 @@ static int client_transaction_state(lua_State *L)
 static int client_backend_pid(lua_State *L)
 {
     struct client *client = check_client(L, 1);
+    struct tp_error err;
     if (!is_out(client))
         return fail_released(L);
+    if (client->guard->unseen && !first_use(L, client->guard, push_db(L), &err))
+        return tpb_fail(L, &err);
     lua_pushinteger(L, tp_lease_backend_pid(&client->guard->lease));
     return 1;
 }

@@ -35,8 +35,8 @@ function M.emit(state, name, event)
     if not handlers then
         return
     end
-    for _, handler in ipairs(handlers) do
-        local ok, err = pcall(handler, event)
+    for _, entry in ipairs(handlers) do
+        local ok, err = pcall(entry.handler, event)
         if not ok and state.logger then
             state.logger:write("error", "an event handler failed", { event = name, error = tostring(err) })
         end
@@ -55,7 +55,8 @@ function M.methods.on(db, name, handler)
     state.handlers = state.handlers or {}
     local list = {}
     for i, known in ipairs(state.handlers[name] or {}) do list[i] = known end
-    list[#list + 1] = handler
+    local entry = { handler = handler }
+    list[#list + 1] = entry
     state.handlers[name] = list
     if name == "query" then
         db:_watch_queries(true)
@@ -63,7 +64,7 @@ function M.methods.on(db, name, handler)
     return function()
         local rest = {}
         for _, known in ipairs(state.handlers[name]) do
-            if known ~= handler then
+            if known ~= entry then
                 rest[#rest + 1] = known
             end
         end

@@ -17,7 +17,7 @@ local function timestamp(seconds)
 end
 
 local function one_line(text)
-    return (tostring(text):gsub("%s+", " "))
+    return (tostring(text):gsub("[%s%c]+", " "))
 end
 
 local function line_of(level, message, fields)
@@ -42,16 +42,19 @@ function Logger:write(level, message, fields)
     pcall(self.sink, level, message, fields or {})
 end
 
---- The first 200 characters of a text, cut at a character's boundary.
+--- The first 200 characters of a text, whatever their length in UTF-8.
 function M.excerpt(sql)
     if #sql <= 200 then
         return sql
     end
-    local last = 200
-    while last > 0 and sql:byte(last + 1) and sql:byte(last + 1) >= 0x80 and sql:byte(last + 1) < 0xC0 do
-        last = last - 1
+    local characters = 0
+    for at in sql:sub(1, 804):gmatch("()[^\128-\191]") do
+        characters = characters + 1
+        if characters > 200 then
+            return sql:sub(1, at - 1)
+        end
     end
-    return sql:sub(1, last)
+    return sql:sub(1, 800)
 end
 
 -- What went wrong in words that cannot hold a value: the server's messages quote them.

@@ -241,14 +241,13 @@ end
 -- A connection that the server ended while it lay idle may show with BEGIN only. Nothing has
 -- been done then, so another is taken; each time one dead connection leaves the pool.
 local function run_on_some_connection(db, fn, begin, timeout_ms)
-    local spare = db:stats().max
-    while true do
-        local done, lost = run_on_new_connection(db, fn, begin, timeout_ms)
-        if not (done.unbegun and lost and spare > 0) then
-            return done, lost
-        end
+    local done, lost = run_on_new_connection(db, fn, begin, timeout_ms)
+    local spare = done.unbegun and lost and tonumber(db:option "pool.max") or 0
+    while done.unbegun and lost and spare > 0 do
+        done, lost = run_on_new_connection(db, fn, begin, timeout_ms)
         spare = spare - 1
     end
+    return done, lost
 end
 
 --- db:transaction(fn, options): runs fn in a transaction on a connection of its own.
