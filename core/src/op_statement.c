@@ -130,8 +130,9 @@ static bool was_unread(const tp_op *op)
 static const char *why_repeat(const tp_op *op)
 {
     const struct tp_error *err = &op->error;
-    bool in_tx = !op->owned && tp__conn_transaction(op->conn) != TP_TX_IDLE;
-    if (in_tx || op->kind != OP_QUERY)
+    /* As it was before: a COMMIT that failed has left its transaction, and a COMMIT
+     * outside of one is no error. */
+    if (op->in_tx || op->kind != OP_QUERY)
         return NULL;
     if (is_stale_plan(op))
         return op->stale_retried ? NULL : "stale plan";
@@ -141,7 +142,7 @@ static const char *why_repeat(const tp_op *op)
         return NULL;
     if (tp_sqlstate_retryable(err->code) && !op->query.simple)
         return tp_sqlstate_name(err->code);
-    if (is_harmless(op) && op->owned && tp__conn_is_lost(op->conn))
+    if (is_harmless(op) && op->owned && err->kind == TP_ERR_CONNECTION)
         return "connection lost";
     return NULL;
 }

@@ -26,10 +26,10 @@ static tp_config **push_config(lua_State *L)
 {
     tp_config **config = lua_newuserdata(L, sizeof *config);
     *config = NULL;
-    if (luaL_newmetatable(L, "tidepool.config")) {
-        lua_pushcfunction(L, config_gc);
-        lua_setfield(L, -2, "__gc");
-    }
+    /* Set each time: memory may have run out after the metatable was made. */
+    luaL_newmetatable(L, "tidepool.config");
+    lua_pushcfunction(L, config_gc);
+    lua_setfield(L, -2, "__gc");
     lua_setmetatable(L, -2);
     *config = tp_config_new();
     if (*config == NULL)
