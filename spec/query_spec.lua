@@ -455,6 +455,18 @@ describe("prepared statements", function()
         end
     end)
 
+    it("that someone has deallocated are prepared anew, also when others were to be let go of", function()
+        local db <close> = open { statement_cache_size = 2, pool = { min = 0, max = 1 } }
+        local conn <close> = assert(db:acquire())
+        for i = 1, 8 do
+            assert.equal(i, conn:value(("select %d"):format(i)))
+        end
+        assert(conn:script "deallocate all")
+        assert.equal(8, conn:value "select 8")
+        assert.equal(7, conn:value "select 7")
+        assert.equal(0, db:stats().errors.database or 0)
+    end)
+
     it("fail in a transaction when their result has changed, and work in the next", function()
         local db <close> = open { pool = { min = 0, max = 1 } }
         assert(db:script "drop table if exists query_spec_stale; create table query_spec_stale (a int)")

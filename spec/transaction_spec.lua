@@ -633,4 +633,12 @@ describe("a transaction whose connection is lost", function()
             assert.equal(i, db:transaction(function(tx) return tx:value("select $1::int", i) end))
         end
     end)
+
+    it("while it lay idle begins on another even while it is ending", function()
+        local killer <close> = open()
+        for i = 1, 50 do
+            killer:value("select pg_terminate_backend($1)", db:value "select pg_backend_pid()")
+            assert.equal(i, db:transaction(function(tx) return tx:value("select $1::int", i) end))
+        end
+    end)
 end)

@@ -45,7 +45,8 @@ int tp__conn_events(const struct tp_conn *conn)
 
 int64_t tp__conn_deadline(const struct tp_conn *conn)
 {
-    return conn->deadline;
+    bool again = conn->mending && conn->cancel_again < conn->deadline;
+    return again ? conn->cancel_again : conn->deadline;
 }
 
 bool tp__conn_is_ready(const struct tp_conn *conn)
@@ -104,9 +105,9 @@ bool tp__conn_look(struct tp_conn *conn)
         return false;
     for (int i = 0; i < 8; i++) {
         ssize_t got = recv(PQsocket(conn->pg), &byte, 1, MSG_PEEK | MSG_DONTWAIT);
-        if (got < 0)
-            return true; /* EAGAIN: silence, as it should be */
-        if (got == 0 || !PQconsumeInput(conn->pg))
+        if (got < 0 && (errno == EAGAIN || errno == EINTR))
+            return true; /* silence, as it should be */
+        if (got <= 0 || !PQconsumeInput(conn->pg))
             break;
         (void)PQisBusy(conn->pg); /* parses what was read */
         if (conn->state == TP_CONN_LOST || PQstatus(conn->pg) == CONNECTION_BAD)

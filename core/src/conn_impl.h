@@ -50,6 +50,8 @@ struct tp_conn {
 
     /* mending */
     bool mending, cancelled;
+    int64_t cancel_again; /* when, if the statement still runs then; TP_NEVER: not */
+    int64_t cancel_pause;
     int pings_left;
     struct tp_cancel *cancel;
 };

@@ -9,6 +9,9 @@
 
 enum {
     MEND_AT_MOST_US = 5 * 1000 * 1000,
+    /* A backend that has not read the statement yet ignores a cancel (PostgreSQL's
+     * ProcessInterrupts), so it is sent again after this, then twice this, and so on. */
+    CANCEL_AGAIN_US = 20 * 1000,
     /* A cancel that is still on its way can hit a ping; it is asked again. */
     PINGS_AFTER_CANCEL = 3
 };
@@ -79,6 +82,8 @@ static bool cancel_ended(struct tp_conn *conn)
         return false;
     tp__conn_forget_cancel(conn);
     conn->cancelled = true;
+    conn->cancel_again = tp_now() + conn->cancel_pause;
+    conn->cancel_pause *= 2;
     tp__conn_set_state(conn, TP_CONN_ASKING);
     return true;
 }
@@ -89,6 +94,8 @@ static void begin_mending(struct tp_conn *conn)
 {
     conn->mending = true;
     conn->cancelled = false;
+    conn->cancel_again = TP_NEVER;
+    conn->cancel_pause = CANCEL_AGAIN_US;
     conn->pings_left = PINGS_AFTER_CANCEL;
     conn->deadline = tp_now() + MEND_AT_MOST_US;
 }
@@ -112,6 +119,7 @@ static enum tp_step asked(enum tp_status status)
  * an error shows that no cancel is left. */
 static enum tp_step mend_more(struct tp_conn *conn)
 {
+    conn->cancel_again = TP_NEVER; /* what was to be stopped has ended */
     if (conn->pinging && conn->error.kind == TP_OK)
         conn->cancelled = false;
     if (tp__conn_transaction(conn) != TP_TX_IDLE)
@@ -119,6 +127,15 @@ static enum tp_step mend_more(struct tp_conn *conn)
     if (!conn->cancelled)
         return TP_DONE;
     return conn->pings_left-- > 0 ? asked(tp__conn_ask_ping(conn)) : TP_FAILED;
+}
+
+/* The borrower's statement is still there. */
+static enum tp_step wait_on(struct tp_conn *conn)
+{
+    if (tp_now() < conn->cancel_again)
+        return TP_WAIT;
+    conn->cancel_again = TP_NEVER;
+    return send_cancel(conn) ? TP_WAIT : TP_FAILED;
 }
 
 static enum tp_step reset_on(struct tp_conn *conn, int ready)
@@ -129,7 +146,7 @@ static enum tp_step reset_on(struct tp_conn *conn, int ready)
             return mend_more(conn);
         case TP_CONN_ASKING:
             if (tp__conn_step(conn, ready) == TP_WAIT)
-                return TP_WAIT;
+                return wait_on(conn);
             break;
         case TP_CONN_CANCELLING:
             if (!cancel_ended(conn))

@@ -1,6 +1,7 @@
 /* Making a connection: names are resolved by an errand, then libpq is polled until it
  * is through or our own deadline has passed (PQconnectPoll ignores connect_timeout). */
 #include <ctype.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -196,8 +197,20 @@ static enum tp_step connected(struct tp_conn *conn, struct tp_error *err)
     return TP_DONE;
 }
 
+/* libpq takes a call for the news that its socket is ready: in the middle of a TCP
+ * handshake PQconnectPoll would block until its end (measured). Rings that were meant for
+ * others come here, too. */
+static bool is_socket_ready(const struct tp_conn *conn)
+{
+    struct pollfd on = {.fd = PQsocket(conn->pg),
+                        .events = conn->events == TP_WRITE ? POLLOUT : POLLIN};
+    return poll(&on, 1, 0) != 0;
+}
+
 static enum tp_step poll_connecting(struct tp_conn *conn, struct tp_error *err)
 {
+    if (!is_socket_ready(conn))
+        return TP_WAIT;
     switch (PQconnectPoll(conn->pg)) {
     case PGRES_POLLING_OK:
         return connected(conn, err);
@@ -212,8 +225,7 @@ static enum tp_step poll_connecting(struct tp_conn *conn, struct tp_error *err)
     }
 }
 
-/* The first poll comes at once: libpq expects to be treated as if PQconnectPoll had
- * last said WRITING, and a socket that is not writable yet only makes it wait. */
+/* libpq expects to be treated at first as if PQconnectPoll had said WRITING. */
 enum tp_step tp__conn_step_open(struct tp_conn *conn, struct tp_error *err)
 {
     if (tp_now() >= conn->deadline)

@@ -153,7 +153,8 @@ tp_pool *tp_lease_pool(const tp_lease *lease)
 
 void tp_lease_set_place(const tp_lease *lease, const char *place, int line)
 {
-    tp__pool_note_place(lease->slot, place, line);
+    if (tp_lease_valid(lease))
+        tp__pool_note_place(lease->slot, place, line);
 }
 
 static void report_rollback(const struct tp_slot *slot)

@@ -279,10 +279,11 @@ static void connect_failed(struct tp_slot *slot, const struct tp_error *err)
         tp__pool_bump_epoch(pool);
     pthread_mutex_lock(&pool->lock);
     connect_failed_locked(slot, err);
-    int attempt = (int)pool->connect_failures_in_row;
+    /* Before the lock is let go, so that a caller who is refused hears of it, too. */
+    tp__pool_event(pool, TP_EVENT_ERROR, 0, (int)pool->connect_failures_in_row, err->code, "%.400s",
+                   err->message);
     tp__pool_report_state_locked(pool);
     pthread_mutex_unlock(&pool->lock);
-    tp__pool_event(pool, TP_EVENT_ERROR, 0, attempt, err->code, "%.400s", err->message);
 }
 
 /* ------------------------------------------------------------------- chores */

@@ -16,6 +16,7 @@
 #include "op.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #include "clock.h"
 #include "error.h"
@@ -56,8 +57,37 @@ static bool advance(tp_op *op, int ready)
     }
 }
 
+/* Whether the connection is not the operation's to use any more: its lease was given
+ * back, or it belongs to the parent of this process. */
+static bool is_dispossessed(const tp_op *op)
+{
+    if (op->fork_count != tp__fork_count)
+        return true;
+    return !op->owned && op->slot != NULL &&
+           atomic_load_explicit(&op->slot->generation, memory_order_relaxed) != op->generation;
+}
+
+static void let_go(tp_op *op)
+{
+    if (op->fork_count != tp__fork_count)
+        tp__error_set(&op->error, TP_ERR_CONNECTION, "the process was forked meanwhile");
+    else
+        tp__error_set(&op->error, TP_ERR_VALIDATION, "the connection was released meanwhile");
+    op->slot = NULL;
+    op->conn = NULL;
+    op->statement = NULL;
+    tp__op_fail(op);
+}
+
+static bool is_under_way(const tp_op *op)
+{
+    return op->state != OP_IDLE && op->state != OP_DONE && op->state != OP_FAILED;
+}
+
 enum tp_step tp_op_step(tp_op *op, int ready)
 {
+    if (is_under_way(op) && is_dispossessed(op))
+        let_go(op);
     while (advance(op, ready))
         ready = 0;
     switch (op->state) {
@@ -103,6 +133,7 @@ tp_op *tp_op_new(tp_pool *pool)
         return NULL;
     op->pool = tp_pool_retain(pool);
     op->database = tp__database_of(pool);
+    op->fork_count = tp__fork_count;
     return op;
 }
 
@@ -120,13 +151,21 @@ static void abandon_connection(tp_op *op)
     (void)tp__pool_return(op->slot, op->generation, fate, reason, NULL);
 }
 
+void tp__op_leave_lease(const tp_op *op)
+{
+    if (!op->owned && op->slot != NULL && !is_dispossessed(op) && op->slot->user == op)
+        op->slot->user = NULL;
+}
+
 void tp_op_abandon(tp_op *op)
 {
-    bool forked = op->pool->fork_count != tp__fork_count;
-    if (!forked && op->state == OP_QUEUED)
+    if (op->fork_count != tp__fork_count)
+        memset(&op->waiter, 0, sizeof op->waiter); /* stands in the parent's queue */
+    else if (op->state == OP_QUEUED)
         tp__pool_leave(op->pool, &op->waiter);
-    else if (!forked)
+    else
         abandon_connection(op);
+    tp__op_leave_lease(op);
     op->slot = NULL;
     op->conn = NULL;
     op->statement = NULL;
@@ -147,6 +186,7 @@ void tp_op_free(tp_op *op)
 static void begin(tp_op *op, enum op_kind kind, int64_t deadline)
 {
     tp_op_abandon(op);
+    op->fork_count = tp__fork_count;
     op->kind = kind;
     op->deadline = deadline;
     op->began = tp_now();
@@ -168,12 +208,14 @@ static bool borrow(tp_op *op, const tp_lease *lease)
         tp__error_set(&op->error, TP_ERR_VALIDATION, "the connection is of another pool");
     } else if (tp__conn_is_lost(lease->slot->connection)) {
         tp__error_set(&op->error, TP_ERR_CONNECTION, "the connection was lost; release it");
-    } else if (!tp__conn_is_ready(lease->slot->connection)) {
+    } else if (lease->slot->user != NULL || !tp__conn_is_ready(lease->slot->connection)) {
         tp__error_set(&op->error, TP_ERR_BUSY,
                       "a statement is still under way on this connection; release it");
     } else {
         op->slot = lease->slot;
         op->conn = lease->slot->connection;
+        op->generation = lease->generation;
+        op->slot->user = op;
         return true;
     }
     tp__op_fail(op);

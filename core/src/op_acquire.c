@@ -46,7 +46,8 @@ static void check_idle(tp_op *op)
     if (!tp__conn_look(op->conn)) {
         give_back_dead(op);
     } else if (rested > PING_AFTER_US && unseen > PING_AFTER_US) {
-        op->wait_until = tp_now() + PING_AT_MOST_US;
+        int64_t until = tp_now() + PING_AT_MOST_US;
+        op->wait_until = until < op->deadline ? until : op->deadline;
         op->state = OP_CHECKING;
         if (tp__conn_ask_ping(op->conn) != TP_OK)
             give_back_dead(op);

@@ -32,7 +32,8 @@ struct tp_op {
 
     struct tp_waiter waiter;
     struct tp_slot *slot;
-    uint64_t generation;
+    uint64_t generation; /* of the slot, while the connection is the operation's to use */
+    unsigned fork_count; /* of tp__fork_count when it was begun */
     struct tp_conn *conn;
     bool owned; /* the operation took the connection and gives it back */
     bool in_tx; /* an explicit transaction was open when it began */
@@ -64,6 +65,8 @@ void tp__op_send(tp_op *op);
 bool tp__op_step_statement(tp_op *op, int ready);
 /* Gives the connection back, if it is the operation's own, and counts the query. */
 void tp__op_leave(tp_op *op);
+/* Others may use the lease again. */
+void tp__op_leave_lease(const tp_op *op);
 /* Ends the operation; op->error has the reason of a failure. */
 void tp__op_finish(tp_op *op, enum op_state state);
 void tp__op_fail(tp_op *op);

@@ -58,6 +58,7 @@ void tp__op_finish(tp_op *op, enum op_state state)
 {
     op->ended = tp_now();
     op->state = state;
+    tp__op_leave_lease(op);
 }
 
 /* The error is in op->error. */

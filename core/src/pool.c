@@ -69,6 +69,7 @@ static void lend_locked(struct tp_slot *slot, int64_t now)
 {
     next_generation_locked(slot);
     slot->acquired_at = now;
+    slot->user = NULL;
     slot->place[0] = '\0';
     slot->sql[0] = '\0';
     atomic_store_explicit(&slot->tx_state, TP_TX_IDLE, memory_order_relaxed);

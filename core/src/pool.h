@@ -99,8 +99,9 @@ struct tp_slot {
     uint64_t epoch; /* the pool's epoch at its birth */
     int64_t uses;
     int64_t opened_at, expires_at, idle_since, checked_at, acquired_at;
-    uintptr_t owner; /* the thread that acquired it */
-    char place[80];  /* where in the program */
+    uintptr_t owner;  /* the thread that acquired it */
+    const void *user; /* the operation that runs on it; of the borrower alone */
+    char place[80];   /* where in the program */
     int line;
     char sql[120]; /* the beginning of the borrower's last statement */
     /* of the housekeeper alone; due and ready are 0 whenever there is no chore */

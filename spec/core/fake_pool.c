@@ -8,21 +8,10 @@
 
 #include "error.h"
 
-#if defined(__SANITIZE_THREAD__)
-#define FAKE_SLOW 10
-#elif defined(__has_feature)
-#if __has_feature(thread_sanitizer)
-#define FAKE_SLOW 10
-#endif
-#endif
-#ifndef FAKE_SLOW
-#define FAKE_SLOW 1
-#endif
-
 int fake_rounds(int rounds)
 {
     const char *divisor = getenv("TIDEPOOL_TEST_DIVISOR");
-    int by = divisor != NULL ? atoi(divisor) : FAKE_SLOW;
+    int by = divisor != NULL ? atoi(divisor) : FAKE_UNDER_TSAN ? 10 : 1;
     return by > 1 ? rounds / by : rounds;
 }
 
@@ -147,8 +136,8 @@ static enum tp_step fake_vstep(void *connection, enum tp_chore chore, int ready,
 {
     struct fake_conn *conn = connection;
     atomic_fetch_add(&conn->fake->steps, 1);
-    enum tp_step step = chore == TP_CHORE_OPEN ? step_open(conn, ready, wait, err)
-                                               : step_chore(conn, chore, wait);
+    enum tp_step step =
+        chore == TP_CHORE_OPEN ? step_open(conn, ready, wait, err) : step_chore(conn, chore, wait);
     if (step == TP_DONE) {
         wait->fd = conn->fd;
         wait->backend_pid = conn->id;

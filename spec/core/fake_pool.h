@@ -15,14 +15,14 @@
 enum { FAKE_MOST = 64, FAKE_AT_MOST_US = 20 * 1000 * 1000, MS = 1000 };
 
 /* Waits until the condition holds; the test fails when that takes too long. */
-#define AWAIT(condition)                                               \
-    do {                                                               \
-        int64_t until_ = tp_now() + FAKE_AT_MOST_US;                   \
-        while (!(condition)) {                                         \
-            if (tp_now() >= until_)                                    \
-                fail_msg("has not come in time: %s", #condition);      \
-            fake_breathe();                                            \
-        }                                                              \
+#define AWAIT(condition)                                          \
+    do {                                                          \
+        int64_t until_ = tp_now() + FAKE_AT_MOST_US;              \
+        while (!(condition)) {                                    \
+            if (tp_now() >= until_)                               \
+                fail_msg("has not come in time: %s", #condition); \
+            fake_breathe();                                       \
+        }                                                         \
     } while (0)
 
 struct fake {
@@ -42,15 +42,15 @@ struct fake {
 
     /* what happened */
     atomic_int opens, failures, closes, forked_closes, pings, resets, steps;
-    atomic_int alive, most_alive;            /* opened and not closed */
-    atomic_int connecting, most_connecting;  /* between open and the end of that chore */
-    atomic_int in_close;                     /* callers that are in close */
+    atomic_int alive, most_alive;           /* opened and not closed */
+    atomic_int connecting, most_connecting; /* between open and the end of that chore */
+    atomic_int in_close;                    /* callers that are in close */
 };
 
 struct fake_conn {
     struct fake *fake;
-    int id;          /* 1, 2, 3 in the order of opening */
-    int fd, peer;    /* of a socket pair */
+    int id;       /* 1, 2, 3 in the order of opening */
+    int fd, peer; /* of a socket pair */
     bool connecting;
     bool refused;
     int64_t chore_until; /* 0: no chore is under way */
@@ -92,5 +92,24 @@ void fake_next_event(struct fake *fake, enum tp_event_type type, struct tp_event
 
 /* How often the loops of a test run, fewer under a sanitizer that slows all down. */
 int fake_rounds(int rounds);
+
+/* ThreadSanitizer cannot start threads in the child of a process that had some ("dup
+ * thread with used id"): a test whose child does so skips itself. */
+#define SKIP_IF_CHILD_CANNOT_START_THREADS() \
+    do {                                     \
+        if (FAKE_UNDER_TSAN)                 \
+            skip();                          \
+    } while (0)
+
+#if defined(__SANITIZE_THREAD__)
+#define FAKE_UNDER_TSAN true
+#elif defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define FAKE_UNDER_TSAN true
+#endif
+#endif
+#ifndef FAKE_UNDER_TSAN
+#define FAKE_UNDER_TSAN false
+#endif
 
 #endif

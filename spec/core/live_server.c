@@ -76,8 +76,8 @@ static int wait_by_hand(tp_op *op)
 {
     int events = tp_op_events(op), fd = tp_op_fd(op);
     struct pollfd on = {.fd = fd};
-    on.events = (short)(((events & TP_READ) != 0 ? POLLIN : 0) |
-                        ((events & TP_WRITE) != 0 ? POLLOUT : 0));
+    on.events =
+        (short)(((events & TP_READ) != 0 ? POLLIN : 0) | ((events & TP_WRITE) != 0 ? POLLOUT : 0));
     if (fd < 0) {
         fake_breathe();
         return 0;

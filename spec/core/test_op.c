@@ -16,8 +16,9 @@ static void a_statement_without_parameters_returns_its_rows(void **state)
     size_t len = 0;
     tp_pool *pool = LIVE_OPEN("pool.max=1");
     tp_op *op = tp_op_new(pool);
-    DO(op, NULL, .sql = "select g as n, 'x' || g as name, null as nothing "
-                        "from generate_series(1, 3) g");
+    DO(op, NULL,
+       .sql = "select g as n, 'x' || g as name, null as nothing "
+              "from generate_series(1, 3) g");
     const tp_result *result = tp_op_result(op);
     assert_int_equal(tp_result_rows(result), 3);
     assert_int_equal(tp_result_columns(result), 3);
@@ -44,7 +45,8 @@ static void parameters_are_asked_for_by_their_types(void **state)
     tp_pool *pool = LIVE_OPEN("pool.max=1");
     tp_op *op = tp_op_new(pool);
     struct ask ask = {.sql = "select $1::int8 + 1, $2::text, $3::bool",
-                      .params = {"41", NULL, "t"}, .nparams = 3};
+                      .params = {"41", NULL, "t"},
+                      .nparams = 3};
     for (int round = 0; round < 3; round++) { /* prepared, then known */
         live_begin(op, NULL, &ask);
         enum tp_step step;
@@ -223,8 +225,10 @@ static void a_script_returns_the_result_of_each_statement(void **state)
     size_t len = 0;
     tp_pool *pool = LIVE_OPEN("pool.max=1");
     tp_op *op = tp_op_new(pool);
-    DO(op, NULL, .sql = "create temp table s(i int); insert into s values (1), (2); "
-                        "select count(*) from s; drop table s", .simple = true);
+    DO(op, NULL,
+       .sql = "create temp table s(i int); insert into s values (1), (2); "
+              "select count(*) from s; drop table s",
+       .simple = true);
     const tp_result *result = tp_op_result(op);
     static const char *const commands[] = {"CREATE TABLE", "INSERT", "SELECT", "DROP TABLE"};
     for (int i = 0; i < 4; i++) {
@@ -544,7 +548,9 @@ static void no_attempt_is_made_past_the_deadline(void **state)
     make_flaky(op, 100000);
     int64_t began = tp_now();
     assert_int_equal(TRY(op, NULL, .sql = "select op_flaky()", .ms = 200), TP_FAILED);
-    assert_string_equal(tp_op_error(op)->code, "40001");
+    /* Either there is no time for another attempt, or it was up during the last one. */
+    if (tp_op_error(op)->kind != TP_ERR_TIMEOUT)
+        assert_string_equal(tp_op_error(op)->code, "40001");
     assert_true(tp_op_error(op)->attempts > 2);
     assert_true(tp_now() - began < 2000 * MS);
     drop_flaky(op);
@@ -634,7 +640,6 @@ static void an_operation_can_be_begun_again_from_any_state(void **state)
     tp_op_free(op);
     tp_pool_release(pool);
 }
-
 
 static int run(const char *name)
 {

@@ -481,8 +481,10 @@ static void the_statistics_count_what_happened(void **state)
     (void)state;
     static struct fake fake;
     struct tp_pool_limits limits = fake_limits(1, 3);
-    struct tp_usage good = {.query_us = 1500}, bad = {.query_us = 2500, .failed = true,
-                                                      .kind = TP_ERR_DATABASE, .rollback = true};
+    struct tp_usage good = {.query_us = 1500}, bad = {.query_us = 2500,
+                                                      .failed = true,
+                                                      .kind = TP_ERR_DATABASE,
+                                                      .rollback = true};
     fake_start(&fake, &limits);
     struct held held[2] = {fake_take(&fake), fake_take(&fake)};
     assert_true(tp__pool_return(held[0].slot, held[0].generation, TP_FATE_KEEP, 0, &good));

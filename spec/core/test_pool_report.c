@@ -52,7 +52,8 @@ static void a_timeout_tells_who_holds_the_connections(void **state)
     assert_true(err.retryable);
     assert_true(says(&err, "no connection came free within 5 ms"));
     assert_true(says(&err, "max 2: 2 in use, 0 connecting, 0 being mended; 1 waiting"));
-    assert_true(says(&err, "held for 0.0 s by handlers/orders.lua:42: select sum(total) from orders"));
+    assert_true(
+        says(&err, "held for 0.0 s by handlers/orders.lua:42: select sum(total) from orders"));
     assert_true(says(&err, "held for 61.5 s by jobs/mail.lua:7, in a transaction"));
     /* the longest first: that is where the leak is */
     assert_true(strstr(err.message, "jobs/mail.lua") < strstr(err.message, "handlers/orders.lua"));

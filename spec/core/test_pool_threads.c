@@ -130,8 +130,8 @@ static bool is_fifo(const struct queue *before, const struct queue *now)
 static bool counts_are_right(const struct tp_stats *stats)
 {
     int all = stats->idle + stats->active + stats->connecting + stats->mending;
-    return all <= CONNECTIONS && stats->idle >= 0 && stats->active >= 0 &&
-           stats->connecting >= 0 && !(stats->idle > 0 && stats->waiting > 0);
+    return all <= CONNECTIONS && stats->idle >= 0 && stats->active >= 0 && stats->connecting >= 0 &&
+           !(stats->idle > 0 && stats->waiting > 0);
 }
 
 static void *sample(void *arg)

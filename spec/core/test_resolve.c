@@ -40,12 +40,12 @@ static void only_names_have_to_be_looked_up(void **state)
 {
     (void)state;
     static const char *const literal[] = {
-        "127.0.0.1", "::1", "fe80::1", "/var/run/postgresql", "@abstract", "", "127.0.0.1,::1",
-        "/tmp,10.0.0.1", ",", "0.0.0.0",
+        "127.0.0.1",     "::1", "fe80::1", "/var/run/postgresql", "@abstract", "", "127.0.0.1,::1",
+        "/tmp,10.0.0.1", ",",   "0.0.0.0",
     };
     static const char *const names[] = {
-        "localhost", "db.example.com", "127.0.0.1,localhost", "/tmp,db", "127.0.0", "127.0.0.1.2",
-        "1.2.3.4,5.6.7.8,db",
+        "localhost", "db.example.com", "127.0.0.1,localhost", "/tmp,db",
+        "127.0.0",   "127.0.0.1.2",    "1.2.3.4,5.6.7.8,db",
     };
     for (size_t i = 0; i < sizeof literal / sizeof literal[0]; i++) {
         if (tp__resolve_needed(literal[i]))

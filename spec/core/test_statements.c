@@ -15,8 +15,7 @@ static struct tp_statement *find(struct tp_statements *statements, const char *s
 /* Inserts a statement with one parameter of type `type`; returns whether one went. */
 static bool insert(struct tp_statements *statements, const char *sql, uint32_t type)
 {
-    struct tp_statement *statement =
-        tp__statement_new(statements, sql, strlen(sql), 1, true);
+    struct tp_statement *statement = tp__statement_new(statements, sql, strlen(sql), 1, true);
     assert_non_null(statement);
     statement->types[0] = type;
     return tp__statements_insert(statements, statement);
@@ -47,8 +46,7 @@ static void texts_may_contain_anything(void **state)
     struct tp_statements statements;
     static const char text[] = "select\0 1";
     assert_true(tp__statements_init(&statements, 2));
-    struct tp_statement *statement =
-        tp__statement_new(&statements, text, sizeof text - 1, 0, true);
+    struct tp_statement *statement = tp__statement_new(&statements, text, sizeof text - 1, 0, true);
     tp__statements_insert(&statements, statement);
     assert_ptr_equal(tp__statements_find(&statements, text, sizeof text - 1,
                                          tp__sql_hash(text, sizeof text - 1)),
@@ -142,7 +140,7 @@ static void texts_that_collide_are_kept_apart(void **state)
 {
     (void)state;
     struct tp_statements statements;
-    char sql[8];
+    char sql[32];
     assert_true(tp__statements_init(&statements, 16));
     for (int i = 0; i < 16; i++) {
         snprintf(sql, sizeof sql, "q%d", i);
@@ -242,7 +240,7 @@ static void statements_without_a_name_need_no_farewell(void **state)
     struct tp_statements statements;
     assert_true(tp__statements_init(&statements, 1));
     for (int i = 0; i < 3; i++) {
-        char sql[16];
+        char sql[32];
         snprintf(sql, sizeof sql, "select %d", i);
         struct tp_statement *one = tp__statement_new(&statements, sql, strlen(sql), 0, false);
         assert_string_equal(one->name, "");
@@ -272,7 +270,8 @@ static void the_hash_spreads_similar_texts(void **state)
     int fullest = 0;
     for (int i = 0; i < TEXTS; i++) {
         char sql[128];
-        int len = snprintf(sql, sizeof sql, "select a, b from t where id = %d and x = $%d", i, i % 9);
+        int len =
+            snprintf(sql, sizeof sql, "select a, b from t where id = %d and x = $%d", i, i % 9);
         uint64_t hash = tp__sql_hash(sql, (size_t)len);
         assert_true(hash != 0); /* kept for "all" */
         int now = ++buckets[hash & (BUCKETS - 1)];
