@@ -278,7 +278,8 @@ describe("decoding", function()
         it("sends back what it read: [] and {}, integers to the last digit, nulls", function()
             for _, text in ipairs{
                 "[]", "{}", "[[], {}, [[]], [{}]]", '{"a": []}', '{"a": {}}', "[null]", '{"a": null}', "null",
-                "[9223372036854775807, -9223372036854775808, 9007199254740993]", '[0.1, 1.5, "", "\\u0001", true, false]',
+                "[9223372036854775807, -9223372036854775808, 9007199254740993]",
+                '[0.1, 1.5, "", "\\u0001", true, false]',
                 '{"1": "a", "2": "b"}',
             } do
                 local doc = value("select $1::text::jsonb", text)
