@@ -5,7 +5,6 @@
 #include "fake_pool.h"
 
 #include <pthread.h>
-#include <sched.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -67,7 +66,7 @@ static void *work(void *arg)
         if (atomic_exchange(&conn->users, 1) != 0)
             atomic_fetch_add(&stress->shared, 1);
         if (i % 16 == 0)
-            sched_yield(); /* so that others queue up even on one core */
+            fake_breathe(); /* so that others queue up, also on one core */
         if (atomic_exchange(&conn->users, 0) != 1)
             atomic_fetch_add(&stress->shared, 1);
         bool discard = stress->discard_every > 0 && i % stress->discard_every == 0;
