@@ -295,6 +295,23 @@ describe("with", function()
 end)
 
 describe("acquiring when nothing is free", function()
+    it("finds connections that the program has lost, before it gives up", function()
+        local db <close> = open { pool = { min = 0, max = 1 } }
+        collectgarbage "stop"
+        for _, use in ipairs { "value", "acquire", "ping" } do
+            assert(db:acquire()) -- and lost
+            local got = assert(db[use](db, use == "value" and "select 1" or nil))
+            if use == "acquire" then got:release() end
+        end
+        local stuck = coroutine.wrap(function() db:transaction(function() coroutine.yield() end) end)
+        stuck()
+        stuck = nil
+        assert.equal(2, db:value "select 2")
+        assert.is_nil(stuck)
+        collectgarbage "restart"
+        assert.equal(4, db:stats().closed.discarded)
+    end)
+
     it("fails at once when this thread holds all itself, and names the holders", function()
         local db <close> = open()
         local first <close>, first_line = assert(db:acquire()), line_here()

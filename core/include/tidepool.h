@@ -374,6 +374,10 @@ uint32_t tp_op_param_type(const tp_op *op, int i);
 void tp_op_params(tp_op *op, const struct tp_param *params);
 void tp_op_refuse(tp_op *op, const struct tp_error *err);
 
+/* After TP_FAILED with TP_ERR_BUSY: whether the calling thread held every connection
+ * itself. A caller that can find lost ones (a garbage collector) may do so and begin the
+ * operation again. */
+bool tp_op_was_self_blocked(const tp_op *op);
 const struct tp_error *tp_op_error(const tp_op *op); /* after TP_FAILED; borrowed */
 const tp_result *tp_op_result(const tp_op *op);      /* after TP_DONE of a query; borrowed */
 tp_result *tp_op_take_result(tp_op *op);

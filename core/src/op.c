@@ -278,6 +278,11 @@ void tp_op_refuse(tp_op *op, const struct tp_error *err)
     tp__op_fail(op);
 }
 
+bool tp_op_was_self_blocked(const tp_op *op)
+{
+    return op->state == OP_FAILED && op->self_blocked;
+}
+
 const struct tp_error *tp_op_error(const tp_op *op)
 {
     return &op->error;

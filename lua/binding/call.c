@@ -227,6 +227,16 @@ static bool run(lua_State *L, struct call_op *call, int nparams, struct tp_error
     return step == TP_DONE;
 }
 
+/* This thread holds every connection itself, so waiting would be in vain; but some may be
+ * held by objects that the program has lost. True when it is worth another try. */
+static bool find_lost_connections(lua_State *L, const struct call_op *call)
+{
+    if (!tp_op_was_self_blocked(call->op))
+        return false;
+    lua_gc(L, LUA_GCCOLLECT, 0);
+    return true;
+}
+
 /* on_query(sql, nparams, elapsed_ms, err or nil); what it raises is its own business. */
 static void tell_query(lua_State *L, struct tpb_db *db, int db_index, const struct tp_query *query,
                        int64_t elapsed_us, const struct tp_error *err)
@@ -264,6 +274,10 @@ int tpb_call_query(lua_State *L, struct tpb_db *db, int db_index, int last, cons
     struct call_op *call = push_op(L, db, db_index);
     tp_op_query(call->op, lease, &options.query);
     bool ok = run(L, call, options.query.nparams, &err);
+    if (!ok && find_lost_connections(L, call)) {
+        tp_op_query(call->op, lease, &options.query);
+        ok = run(L, call, options.query.nparams, &err);
+    }
     ok = ok && push_answer(L, tp_op_result(call->op), &options, answer, &err);
     int64_t elapsed = tp_op_elapsed(call->op);
     end_op(call);
@@ -280,6 +294,10 @@ int tpb_call_ping(lua_State *L, struct tpb_db *db, int db_index, const tp_lease 
     struct call_op *call = push_op(L, db, db_index);
     tp_op_ping(call->op, lease, deadline);
     bool ok = run(L, call, 0, &err);
+    if (!ok && find_lost_connections(L, call)) {
+        tp_op_ping(call->op, lease, deadline);
+        ok = run(L, call, 0, &err);
+    }
     end_op(call);
     tpb_db_dispatch(L, db, db_index);
     lua_pushboolean(L, ok);
@@ -294,6 +312,10 @@ bool tpb_call_acquire(lua_State *L, struct tpb_db *db, int db_index, int64_t dea
     struct call_op *call = push_op(L, db, db_index);
     tp_op_acquire(call->op, deadline);
     bool ok = run(L, call, 0, err);
+    if (!ok && find_lost_connections(L, call)) {
+        tp_op_acquire(call->op, deadline);
+        ok = run(L, call, 0, err);
+    }
     if (ok)
         *out = tp_op_take_lease(call->op);
     end_op(call);

@@ -95,10 +95,12 @@ int fake_rounds(int rounds);
 
 /* ThreadSanitizer cannot start threads in the child of a process that had some ("dup
  * thread with used id"): a test whose child does so skips itself. */
-#define SKIP_IF_CHILD_CANNOT_START_THREADS() \
-    do {                                     \
-        if (FAKE_UNDER_TSAN)                 \
-            skip();                          \
+#define SKIP_IF_CHILD_CANNOT_START_THREADS()                                              \
+    do {                                                                                  \
+        if (FAKE_UNDER_TSAN) {                                                            \
+            print_message("# skipped: ThreadSanitizer starts no threads after a fork\n"); \
+            skip();                                                                       \
+        }                                                                                 \
     } while (0)
 
 #if defined(__SANITIZE_THREAD__)
