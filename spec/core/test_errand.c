@@ -1,6 +1,7 @@
 /* errand.c: a blocking call elsewhere; forgotten or awaited, it is freed once. */
 #include "fake_pool.h"
 
+#include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
@@ -93,7 +94,7 @@ static void one_that_was_forgotten_ends_by_itself(void **state)
     (void)state;
     struct tp_wake *wake = tp__wake_new();
     struct job *job = new_job(false);
-    int fd = dup(tp__wake_fd(wake));
+    int own = tp__wake_fd(wake), fd = dup(own);
     struct pollfd on = {.fd = fd, .events = POLLIN};
     atomic_store(&destroyed, 0);
     assert_true(tp__errand_start(&job->errand, wake));
@@ -104,6 +105,7 @@ static void one_that_was_forgotten_ends_by_itself(void **state)
     atomic_store(go, true);
     AWAIT(destroyed == 1);
     assert_int_equal(poll(&on, 1, 0), 1);
+    AWAIT(fcntl(own, F_GETFD) == -1);
     close(fd);
 }
 

@@ -558,6 +558,22 @@ static void no_attempt_is_made_past_the_deadline(void **state)
     tp_pool_release(pool);
 }
 
+static void who_cannot_be_repeated_in_time_hears_of_it_at_once(void **state)
+{
+    (void)state;
+    tp_pool *pool = LIVE_OPEN("retry.base_ms=60000", "retry.max_ms=60000");
+    tp_op *op = tp_op_new(pool);
+    make_flaky(op, 1);
+    int64_t began = tp_now();
+    assert_int_equal(TRY(op, NULL, .sql = "select op_flaky()", .ms = 5000), TP_FAILED);
+    assert_string_equal(tp_op_error(op)->code, "40001");
+    assert_int_equal(tp_op_error(op)->attempts, 1);
+    assert_true(tp_now() - began < 4000 * MS);
+    drop_flaky(op);
+    tp_op_free(op);
+    tp_pool_release(pool);
+}
+
 /* The transaction is gone: repeating COMMIT would "succeed" with nothing committed. */
 static void a_commit_that_failed_is_not_repeated(void **state)
 {
@@ -667,6 +683,7 @@ static int run(const char *name)
         cmocka_unit_test(what_the_server_rolled_back_is_repeated),
         cmocka_unit_test(on_a_lease_it_is_repeated_outside_of_a_transaction_only),
         cmocka_unit_test(no_attempt_is_made_past_the_deadline),
+        cmocka_unit_test(who_cannot_be_repeated_in_time_hears_of_it_at_once),
         cmocka_unit_test(a_commit_that_failed_is_not_repeated),
         cmocka_unit_test(a_transaction_left_open_is_rolled_back_and_reported),
         cmocka_unit_test(an_operation_can_be_begun_again_from_any_state),

@@ -449,6 +449,20 @@ static void a_connection_that_was_reset_is_known_to_be_dead(void **state)
     tp_pool_release(pool);
 }
 
+/* The housekeeper cannot know either: the descriptor is not the one that it watches. */
+static void a_dead_connection_is_looked_at_before_it_is_used(void **state)
+{
+    (void)state;
+    tp_pool *pool = LIVE_OPEN("pool.max=1");
+    tp_op *op = tp_op_new(pool);
+    long pid = live_value(op, NULL, "select pg_backend_pid()");
+    break_socket(tp__conn_fd(pool->slots[0].connection));
+    assert_true(live_value(op, NULL, "select pg_backend_pid()") != pid);
+    assert_int_equal(live_stats(pool).retries, 0); /* seen, not tried */
+    tp_op_free(op);
+    tp_pool_release(pool);
+}
+
 /* ----------------------------------------------------------------- connecting */
 
 static void a_server_that_is_away_is_an_error_at_the_deadline_with_the_reason(void **state)
@@ -583,7 +597,7 @@ static void a_connect_that_takes_its_time_is_not_disturbed(void **state)
 
 /* What the parent had under way when it forked. */
 struct legacy {
-    tp_op *sleeping, *waiting, *encoding, *fresh;
+    tp_op *sleeping, *waiting, *queued, *encoding, *fresh;
     tp_lease lease;
     int pid;
 };
@@ -605,6 +619,7 @@ static int in_child(tp_pool *pool, struct legacy *legacy)
     tp_op_free(legacy->sleeping);
     tp_op_free(legacy->waiting);
     tp_op_free(legacy->encoding); /* without a step in between */
+    tp_op_free(legacy->queued);
     struct tp_stats stats;
     tp_pool_stats(pool, &stats);
     CHECK(stats.idle == 1 && stats.active == 0 && stats.waiting == 0);
@@ -624,12 +639,12 @@ static void a_child_of_fork_leaves_its_parents_sessions_alone(void **state)
     struct ask value = {.sql = "select 9"};
     int status = 0;
     tp_pool *pool = LIVE_OPEN("pool.max=3");
-    struct legacy legacy = {tp_op_new(pool),
-                            tp_op_new(pool),
-                            tp_op_new(pool),
-                            tp_op_new(pool),
-                            live_acquire(legacy.fresh),
-                            0};
+    struct legacy legacy = {.sleeping = tp_op_new(pool),
+                            .waiting = tp_op_new(pool),
+                            .queued = tp_op_new(pool),
+                            .encoding = tp_op_new(pool),
+                            .fresh = tp_op_new(pool)};
+    legacy.lease = live_acquire(legacy.fresh);
     legacy.pid = tp_lease_backend_pid(&legacy.lease);
     live_begin(legacy.sleeping, NULL, &nap);
     assert_int_equal(live_step_to_wire(legacy.sleeping), TP_WAIT);
@@ -637,6 +652,8 @@ static void a_child_of_fork_leaves_its_parents_sessions_alone(void **state)
     assert_int_equal(tp_drive(legacy.encoding), TP_ENCODE);
     live_begin(legacy.waiting, NULL, &value);
     assert_int_equal(tp_op_step(legacy.waiting, 0), TP_WAIT);
+    live_begin(legacy.queued, NULL, &value);
+    assert_int_equal(tp_op_step(legacy.queued, 0), TP_WAIT);
     pid_t pid = fork();
     assert_true(pid >= 0);
     if (pid == 0) {
@@ -652,12 +669,14 @@ static void a_child_of_fork_leaves_its_parents_sessions_alone(void **state)
     assert_int_equal(live_number(legacy.sleeping), 6);
     assert_int_equal(live_finish(legacy.encoding, &with), TP_DONE);
     assert_int_equal(live_finish(legacy.waiting, &value), TP_DONE);
+    assert_int_equal(live_finish(legacy.queued, &value), TP_DONE);
     assert_int_equal(live_value(legacy.fresh, &legacy.lease, "select pg_backend_pid()"),
                      legacy.pid);
     live_release(&legacy.lease);
     assert_int_equal(live_stats(pool).closed[TP_CLOSE_DEAD], 0);
     tp_op_free(legacy.sleeping);
     tp_op_free(legacy.waiting);
+    tp_op_free(legacy.queued);
     tp_op_free(legacy.encoding);
     tp_op_free(legacy.fresh);
     tp_pool_release(pool);
@@ -738,6 +757,7 @@ static int run(const char *name)
         cmocka_unit_test(a_connection_that_rested_long_is_asked_before_it_is_used),
         cmocka_unit_test(a_connection_that_does_not_answer_is_replaced_within_the_deadline),
         cmocka_unit_test(a_connection_that_was_reset_is_known_to_be_dead),
+        cmocka_unit_test(a_dead_connection_is_looked_at_before_it_is_used),
         cmocka_unit_test(a_server_that_is_away_is_an_error_at_the_deadline_with_the_reason),
         cmocka_unit_test(a_wrong_name_or_password_is_an_error_at_once),
         cmocka_unit_test(a_second_host_is_reached_when_the_first_refuses),

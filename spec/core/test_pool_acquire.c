@@ -298,6 +298,27 @@ static void an_acquire_never_gives_up_before_its_deadline(void **state)
     fake_end(&fake);
 }
 
+/* As somebody does who cannot park: looks again and again. */
+static void a_poll_never_gives_up_before_its_deadline(void **state)
+{
+    (void)state;
+    static struct fake fake;
+    struct tp_pool_limits limits = fake_limits(0, 1);
+    fake_start(&fake, &limits);
+    struct held held = fake_take(&fake);
+    for (int i = 0; i < 20; i++) {
+        struct tp_waiter waiter;
+        struct tp_error err;
+        fake_queue(&fake, &waiter);
+        int64_t deadline = tp_now() + 2 * MS;
+        while (tp__pool_poll(fake.pool, &waiter, deadline, &err) == TP_QUEUED) {
+        }
+        assert_true(tp_now() >= deadline);
+    }
+    fake_give(held, TP_FATE_KEEP);
+    fake_end(&fake);
+}
+
 static void a_connection_that_was_handed_over_is_taken_even_past_the_deadline(void **state)
 {
     (void)state;
@@ -531,6 +552,7 @@ int main(void)
         cmocka_unit_test(who_leaves_when_served_already_passes_the_connection_on),
         cmocka_unit_test(leaving_while_being_served_loses_nothing),
         cmocka_unit_test(an_acquire_never_gives_up_before_its_deadline),
+        cmocka_unit_test(a_poll_never_gives_up_before_its_deadline),
         cmocka_unit_test(a_connection_that_was_handed_over_is_taken_even_past_the_deadline),
         cmocka_unit_test(a_connection_is_given_back_once),
         cmocka_unit_test(who_gave_it_back_has_no_say_when_somebody_else_holds_it),

@@ -326,12 +326,12 @@ static void a_forked_child_makes_connections_of_its_own(void **state)
     struct tp_pool_limits limits = fake_limits(0, 3);
     fake_start(&fake, &limits);
     struct held held[2] = {fake_take(&fake), fake_take(&fake)};
-    fake_give(held[1], TP_FATE_KEEP);
-    in_child(child_starts_afresh, &fake, held[0]);
-    assert_int_equal(fake.alive, 2); /* and the parent's go on */
     fake_give(held[0], TP_FATE_KEEP);
+    in_child(child_starts_afresh, &fake, held[1]); /* whose slot the child does not use */
+    assert_int_equal(fake.alive, 2);               /* and the parent's go on */
+    fake_give(held[1], TP_FATE_KEEP);
     held[0] = fake_take(&fake);
-    assert_int_equal(fake_id(held[0]), 1);
+    assert_int_equal(fake_id(held[0]), 2);
     fake_give(held[0], TP_FATE_KEEP);
     assert_int_equal(fake_stats(&fake).idle, 2);
     fake_end(&fake);

@@ -81,7 +81,7 @@ static void no_ring_is_lost_between_threads(void **state)
 {
     (void)state;
     enum { RINGERS = 3 };
-    struct bells bells = {.wake = tp__wake_new(), .rung = 0, .rings = fake_rounds(20000)};
+    struct bells bells = {.wake = tp__wake_new(), .rung = 0, .rings = fake_rounds(1000000)};
     pthread_t threads[RINGERS];
     int seen = 0;
     for (int i = 0; i < RINGERS; i++)
