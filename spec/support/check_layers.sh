@@ -6,7 +6,7 @@ cd "$(dirname "$0")/../.." || exit 2
 
 layers=(
     "error clock list buf text wake errand"
-    "config options url tls sqlstate backoff stats types statements stale events resolve"
+    "config options url tls sqlstate backoff stats types codec statements stale events resolve"
     "conn result"
     "pool keeper"
     "op drive database"
