@@ -17,6 +17,7 @@
 #include <stdint.h>
 
 #include "buf.h"
+#include "tidepool.h"
 
 /* Appends the text of a value. No NUL is put behind it. */
 typedef bool tp_format_fn(const unsigned char *bytes, size_t len, struct tp_buf *out);
@@ -54,6 +55,14 @@ tp_format_fn tp__point_format, tp__line_format, tp__lseg_format, tp__box_format;
 tp_format_fn tp__path_format, tp__polygon_format, tp__circle_format;
 tp_parse_fn tp__point_parse, tp__line_parse, tp__lseg_parse, tp__box_parse;
 tp_parse_fn tp__path_parse, tp__polygon_parse, tp__circle_parse;
+
+/* codec_plain.c: "char"; xid, cid and xid8; types whose binary form is their text */
+tp_format_fn tp__char_format, tp__uint_format, tp__same_format;
+tp_parse_fn tp__same_parse;
+/* The text of a value of any type that is shown as text: TEXT, NUMERIC, RANGE, MULTIRANGE,
+ * and the numbers and booleans that a range can be of. */
+bool tp__type_format(const struct tp_type *type, const unsigned char *bytes, size_t len,
+                     struct tp_buf *out);
 
 /* codec_float.c: the shortest digits that read back as the same number, written as
  * float4out and float8out write them. Returns the length; needs room for 32 bytes. */
