@@ -1,14 +1,11 @@
-/* Acquire + release of an idle connection in the core alone, beside a mutex and a list:
- * pairs per second on one thread, medians of interleaved rounds. The pool is the real one;
- * its connections are integers. */
+/* W4 in the core alone: acquire + release of an idle connection on one thread. The pool is the real
+ * one, with its statistics; its connections are integers. */
 #include <pthread.h>
-#include <stdio.h>
 #include <stdlib.h>
 
+#include "contest.h"
 #include "list.h"
 #include "pool.h"
-
-enum { PAIRS = 2 * 1000 * 1000, ROUNDS = 7 };
 
 static int connection;
 
@@ -62,10 +59,17 @@ static void warm_up(tp_pool *pool)
                           TP_CLOSE_DEAD, NULL);
 }
 
-static double pool_round(tp_pool *pool)
+/* Acquire and release in the core. */
+static void run_pool(long amount, struct contest_watch *watch)
 {
-    int64_t began = tp_now();
-    for (int i = 0; i < PAIRS; i++) {
+    struct tp_pool_limits limits = {.min = 1, .max = 8};
+    struct tp_error err;
+    tp_pool *pool;
+    if (tp__pool_new(&pool, &limits, &integers, NULL, NULL, &err) != TP_OK)
+        contest_fail("no pool");
+    warm_up(pool);
+    contest_start(watch);
+    for (long i = 0; i < amount; i++) {
         tp_lease lease;
         bool scarce;
         if (!tp_pool_try_acquire(pool, &lease, &scarce)) {
@@ -74,18 +78,20 @@ static double pool_round(tp_pool *pool)
         }
         (void)tp__pool_return(lease.slot, lease.generation, TP_FATE_KEEP, TP_CLOSE_DEAD, NULL);
     }
-    return PAIRS / (double)(tp_now() - began);
+    contest_stop(watch, amount);
+    tp_pool_release(pool);
 }
 
-static double list_round(void)
+/* The least that a pool of threads needs: a mutex and a list. */
+static void run_list(long amount, struct contest_watch *watch)
 {
     pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
     struct tp_list head, nodes[8];
     tp__list_init(&head);
     for (int i = 0; i < 8; i++)
         tp__list_push_front(&head, &nodes[i]);
-    int64_t began = tp_now();
-    for (int i = 0; i < PAIRS; i++) {
+    contest_start(watch);
+    for (long i = 0; i < amount; i++) {
         pthread_mutex_lock(&lock);
         struct tp_list *node = tp__list_first(&head);
         tp__list_remove(node);
@@ -94,37 +100,12 @@ static double list_round(void)
         tp__list_push_front(&head, node);
         pthread_mutex_unlock(&lock);
     }
-    return PAIRS / (double)(tp_now() - began);
-}
-
-static int by_value(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
-static double median(double *values)
-{
-    qsort(values, ROUNDS, sizeof *values, by_value);
-    return values[ROUNDS / 2];
+    contest_stop(watch, amount);
 }
 
 int main(void)
 {
-    struct tp_pool_limits limits = {.min = 1, .max = 8};
-    struct tp_error err;
-    tp_pool *pool;
-    double ours[ROUNDS], bare[ROUNDS];
-    if (tp__pool_new(&pool, &limits, &integers, NULL, NULL, &err) != TP_OK)
-        return 1;
-    warm_up(pool);
-    for (int round = 0; round < ROUNDS; round++) {
-        ours[round] = pool_round(pool);
-        bare[round] = list_round();
-    }
-    double mine = median(ours), list = median(bare);
-    printf("C:   acquire + release %6.2f M/s, mutex and list alone %6.2f M/s, ratio %.2f\n", mine,
-           list, mine / list);
-    tp_pool_release(pool);
-    return 0;
+    static const struct contest_workload workloads[] = {
+        {"W4.core", run_pool}, {"W4.list", run_list}, {NULL, NULL}};
+    return contest_serve("C", workloads);
 }

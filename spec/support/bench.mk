@@ -1,18 +1,43 @@
 # Rates and ratios. Nothing here fails on a slow machine: figures are for reading.
+#
+#   make bench ROUNDS=7 ONLY=W1,W3 PEERS=none EACH_ROWS=10000000 DEADLINE=60
+#
+# ONLY: groups of spec/bench/workloads.lua; PEERS: none, or keys of spec/bench/contestants.lua; DEADLINE: seconds that a
+# contestant has for one round.
 
-.PHONY: bench
+.PHONY: bench bench-build bench-deps
 
-bench: ## Print what acquire + release costs, in C and from Lua, beside a bare free list
+bench_bin = $(OUT)/bench
+bench_c = contest libpq_main libpq_queries libpq_workers libpq_bulk pool_rate
+bench_object = $(1:%=$(OUT)/obj/spec/bench/%.o)
+BENCH_CPATH = $(abspath $(OUT))/lua/?.so;$(abspath $(bench_bin))/?.so;;
+
+bench: ## Measure speed and memory beside C on libpq and the peers that are installed: make bench ROUNDS=7 ONLY=W1,W3
 	@spec/support/deps.sh demo
-	@$(MAKE) -s $(parallel) all $(OUT)/bench/pool_rate $(OUT)/bench/freelist.so
-	@$(OUT)/bench/pool_rate
-	@$(LUA_ENV) LUA_CPATH='$(abspath $(OUT))/lua/?.so;$(abspath $(OUT))/bench/?.so;;' \
-		spec/support/pg.sh run $(LUA) spec/bench/acquire_rate.lua
+	@$(MAKE) -s $(parallel) bench-build
+	@$(LUA_ENV) LUA_CPATH='$(BENCH_CPATH)' spec/support/pg.sh run spec/bench/run.sh \
+		rounds=$(ROUNDS) only=$(ONLY) peers=$(PEERS) each_rows=$(EACH_ROWS) deadline=$(DEADLINE) \
+		bin=$(bench_bin) installed=$(abspath $(BUILD))/bench json=$(BUILD)/bench.json
 
-$(OUT)/bench/pool_rate: $(OUT)/obj/spec/bench/pool_rate.o $(LIBRARY)
+bench-deps: ## Install the peers that make bench compares with, as far as they can be had
+	@spec/bench/peers/install.sh $(abspath $(BUILD))/bench
+
+bench-build: all $(bench_bin)/libpq $(bench_bin)/pool_rate $(bench_bin)/freelist.so $(bench_bin)/bench_host.so
+
+$(bench_bin)/libpq: $(call bench_object,$(filter-out pool_rate,$(bench_c)))
 	@mkdir -p $(@D)
 	$(CC) $(TP_CFLAGS) $(LDFLAGS) -o $@ $^ $(LIBS)
 
-$(OUT)/bench/freelist.so: spec/bench/freelist.c
+$(bench_bin)/pool_rate: $(call bench_object,pool_rate contest) $(LIBRARY)
+	@mkdir -p $(@D)
+	$(CC) $(TP_CFLAGS) $(LDFLAGS) -o $@ $^ $(LIBS)
+
+$(bench_bin)/freelist.so: spec/bench/freelist.c
 	@mkdir -p $(@D)
 	$(CC) $(LUA_CFLAGS) $(filter-out -fvisibility=hidden,$(TP_CFLAGS)) -shared -o $@ $<
+
+$(bench_bin)/bench_host.so: spec/bench/host.c
+	@mkdir -p $(@D)
+	$(CC) -D_GNU_SOURCE $(LUA_CFLAGS) $(filter-out -fvisibility=hidden,$(TP_CFLAGS)) -shared -o $@ $<
+
+-include $(patsubst %.o,%.d,$(call bench_object,$(bench_c)))

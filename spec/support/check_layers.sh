@@ -6,8 +6,8 @@ cd "$(dirname "$0")/../.." || exit 2
 
 layers=(
     "error clock list buf text wake errand"
-    "config options url tls sqlstate backoff stats types codec statements stale events resolve"
-    "conn result"
+    "config options url tls sqlstate backoff stats types codec catalog columns description statements stale events resolve"
+    "conn result wire"
     "pool keeper"
     "op drive database"
 )

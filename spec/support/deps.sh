@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Makes sure that the packages for a task are there: deps.sh build | demo | test | lint (several may be named).
+# Makes sure that the packages for a task are there: deps.sh build | demo | test | lint | bench (several may be named).
 #
 # On Debian and its kin, with root or sudo, installs what is missing; silent and quick when nothing is. Elsewhere, or
 # without the rights, says exactly what is missing (by Debian's names) and ends with 1. A thing that is there without a
@@ -13,9 +13,13 @@ support=$(dirname "$(readlink -f "$0")")
 build=(gcc libc6-dev make pkg-config libpq-dev libssl-dev lua5.4 liblua5.4-dev)
 demo=("${build[@]}" postgresql lua-cjson iso-codes)
 # shellcheck disable=SC2034
-test=("${demo[@]}" lua-busted lua-system libcmocka-dev luarocks)
+test=("${demo[@]}" lua-busted lua-system libcmocka-dev luarocks openssl valgrind)
 # shellcheck disable=SC2034
 lint=("${build[@]}" libcmocka-dev lua-check clang clang-format clang-tidy shellcheck)
+# Only what make bench compares with; it runs without.
+# shellcheck disable=SC2034
+bench=(lua-sql-postgres lua-dbi-postgresql python3-psycopg python3-psycopg2 python3-asyncpg python3-uvloop nodejs npm
+    golang-go golang-github-jackc-pgx-v4-dev)
 
 # Is the thing there, whoever installed it?
 present() {
@@ -32,6 +36,7 @@ present() {
         iso-codes) [ -f /usr/share/iso-codes/json/iso_3166-2.json ] ;;
         libcmocka-dev) pkg-config --exists cmocka ;;
         lua-check) command -v luacheck ;;
+        golang-go) command -v go ;;
         *) command -v "$1" ;;
     esac >/dev/null 2>&1
 }
@@ -49,11 +54,11 @@ declare -A wanted=()
 [ $# -gt 0 ] || set -- build
 for task in "$@"; do
     case $task in
-        build | demo | test | lint)
+        build | demo | test | lint | bench)
             declare -n list=$task
             for package in "${list[@]}"; do wanted[$package]=1; done
             unset -n list ;;
-        *) echo "usage: deps.sh [build] [demo] [test] [lint]" >&2; exit 2 ;;
+        *) echo "usage: deps.sh [build] [demo] [test] [lint] [bench]" >&2; exit 2 ;;
     esac
 done
 mapfile -t missing < <(missing_of "${!wanted[@]}" | sort)
