@@ -10,11 +10,21 @@ describe("parameters", function()
     setup(function()
         db = assert(tidepool.open{ url = server.url(), log = { queries = false } })
         conn = assert(db:acquire())
+        server.psql [[
+            create schema parameters_spec;
+            create type parameters_spec.level as enum ('low', 'high');
+            create type parameters_spec.part as (name text, weight float4);
+            create type parameters_spec.item as (id int4, part parameters_spec.part, tags text[], doc jsonb, raw bytea);
+            create type parameters_spec.event as (id int2, at timestamptz);
+            create domain parameters_spec.positive as int4 check (value > 0);
+        ]]
+        assert(conn:exec "set search_path = parameters_spec, public")
     end)
 
     teardown(function()
         conn:release()
         db:close()
+        server.psql "drop schema parameters_spec cascade"
     end)
 
     -- The value of a query that must succeed; nil is allowed.
@@ -143,6 +153,16 @@ describe("parameters", function()
             refused_as("int8", 0 / 0, "NaN is no integer")
             refused_as("int2", math.huge, "Infinity is no integer")
             refused_as("oid", -math.huge, "-Infinity is no integer")
+        end)
+
+        it("go to float4 as the nearest one, and are refused beyond its range", function()
+            assert.equal(0.1, value("select $1::float4", 0.1))
+            assert.equal(16777216.0, value("select $1::float4", 16777217))
+            assert.equal(1e-45, value("select $1::float4", 1e-45))
+            assert.same({ 0.5, 1.0, 0.1 }, value("select $1::float4[]", { 0.5, 1, 0.1 }))
+            refused_as("float4", 1e39, "1e+39 is out of range for float4")
+            refused_as("float4", -1e-46, "-1e-46 is out of range for float4")
+            refused_as("float4[]", { 1, 1e300 }, "element [2]: 1e+300 is out of range for float4")
         end)
 
         it("go to numeric and text in their shortest form", function()
@@ -337,6 +357,12 @@ describe("parameters", function()
         it("convert each element as a parameter of the element's type", function()
             assert.same({ "1", "2.5", "true", "x" }, value("select $1::text[]", { 1, 2.5, true, "x" }))
             assert.same({ 1, 2 }, value("select $1::int[]", { 1.0, "2" }))
+            assert.same({ 1, 16 }, value("select $1::int[]", { 1, " 16 " }))
+            assert.same({ 1.5, 2.0 }, value("select $1::float8[]", { "1.5", 2 }))
+            assert.same({ true, false, true }, value("select $1::bool[]", { 1, 0, "yes" }))
+            assert.same({ "1", "2.50", "1e3" }, value("select $1::text[]", { 1, "2.50", "1e3" }))
+            assert.same({ "1", "2.50", "1000" }, value("select $1::numeric[]", { 1, "2.50", "1e3" }))
+            assert.same({ ("x"):rep(63) }, value("select $1::name[]", { ("x"):rep(70) }))
             assert.same({ 5.0 }, value("select $1::float8[]", { 5 }))
             assert.same({ "[1]" }, value("select $1::text[]", { json{ 1 } }))
         end)
@@ -403,6 +429,97 @@ describe("parameters", function()
         end)
     end)
 
+    describe("that are of types that the database defines", function()
+        it("are enums and domains, alone and in lists", function()
+            assert.equal("high", value("select $1::level", "high"))
+            assert.same({ "low", null }, value("select $1::level[]", { "low", null }))
+            assert.same({ { "low" }, { "high" } }, value("select $1::level[]", { { "low" }, { "high" } }))
+            assert.equal(5, value("select $1::positive", 5.0))
+            assert.same({ 1, 2 }, value("select $1::positive[]", { 1, 2 }))
+            refused_as("positive", 2147483648, "2147483648 is out of range for positive")
+            local _, err = conn:value("select $1::positive", 0)
+            assert.equal("23514", err.code)
+            assert.equal("22P02", select(2, conn:value("select $1::level[]", { "middle" })).code)
+        end)
+
+        it("are composite values by field name and by position", function()
+            local written = "select format('%s', $1::item)"
+            local sent = { id = 1, part = { name = "a", weight = 2 }, tags = { "x", "y" }, doc = { 1 }, raw = "\0" }
+            assert.equal('(1,"(a,2)","{x,y}",[1],"\\\\x00")', value(written, sent))
+            sent = { 1, { "a", 2 }, { "x", "y" }, { 1 }, "\0" }
+            assert.equal('(1,"(a,2)","{x,y}",[1],"\\\\x00")', value(written, sent))
+            assert.equal('(,"(,)",,,)', value(written, { part = {} }))
+            assert.equal("(,,,,)", value(written, {}))
+            assert.equal("(,,,,)", value(written, { null, null, nil, null }))
+            assert.equal("(,,,5,)", value(written, { [4] = 5 }))
+            assert.equal('(7,,,"""x""",)', value(written, { id = 7.0, part = null, doc = json "x" }))
+            assert.equal("(3,,,,)", value(written, "(3,,,,)"))
+            assert.equal('(2,"2024-02-29 12:00:00+00")',
+                value("select format('%s', $1::event)", { id = 2, at = "2024-02-29 12:00+00" }))
+        end)
+
+        it("are lists of composite values in any form", function()
+            local written = "select format('%s', $1::part[])"
+            assert.equal('{"(a,1)",NULL,"(b,)"}', value(written, { { name = "a", weight = 1 }, null, { "b" } }))
+            assert.equal('{"(a,1)","(,2)"}', value(written, { { "a", 1 }, { null, 2 } }))
+            assert.equal('{{"(a,1)"},{"(,2)"}}', value(written, { { { "a", 1 } }, { { weight = 2 } } }))
+            assert.equal('{"(,)"}', value(written, { {} }))
+            assert.equal("{}", value(written, {}))
+            assert.equal("{{NULL,NULL}}", value(written, { { null, null } }))
+            assert.equal('{"(1,\\"2024-01-01 00:00:00+00\\")","(,)"}',
+                value("select format('%s', $1::event[])", { { 1, "2024-01-01 00:00+00" }, {} }))
+            assert.equal(10000, value("select count(*) from unnest($1::part[]) p where p.weight is not null",
+                (function()
+                    local list = {}
+                    for i = 1, 10000 do
+                        list[i] = { name = "n" .. i, weight = i }
+                    end
+                    return list
+                end)()))
+        end)
+
+        it("are refused with fields that the type has not, and with what a field does not take", function()
+            refused_as("item", { id = 1, colour = "red" }, 'the composite type item has no field "colour"')
+            refused_as("item", { ID = 1 }, 'the composite type item has no field "ID"')
+            refused_as("item", { ["id\0"] = 1 }, "the composite type item has no field")
+            refused_as("item", { part = { nme = "x" } }, 'field "part": the composite type part has no field "nme"')
+            refused_as("part[]", { {}, { weigth = 1 } }, 'element [2]: the composite type part has no field "weigth"')
+            refused_as("part", { 1, 2, 3 }, "the composite type part has 2 fields, and no field [3]")
+            refused_as("part", { [0] = 1 }, "the composite type part has 2 fields, and no field [0]")
+            refused_as("part", { "a", weight = 1 }, "a composite value has either field names or positions, not both")
+            refused_as("part", { [1.5] = 1 }, "a fraction is no key of a composite value")
+            refused_as("part", { [{}] = 1 }, "a table is no key of a composite value")
+            refused_as("item", { id = 2147483648 }, 'field "id": 2147483648 is out of range for int4')
+            refused_as("item", { id = 1.5 }, 'field "id": 1.5 is no integer')
+            refused_as("item", { tags = { "a", {} } }, 'field "tags": element [2]: a list stands where')
+            refused_as("item", { doc = { f = print } }, 'field "doc": $.f: a function cannot be written as JSON')
+            refused_as("item", { part = { name = "\0" } }, 'field "part": field "name": text with a NUL byte')
+            refused_as("event", { id = 70000 }, 'field "id": 70000 is out of range for int2')
+            refused_as("event", { at = {} }, 'field "at": a table cannot be sent as timestamptz')
+            local cycle = {}
+            cycle.part = cycle
+            refused_as("item", cycle, 'field "part": the composite type part has no field "part"')
+        end)
+
+        it("are hstore tables", function()
+            if server.psql "select count(*) from pg_available_extensions where name = 'hstore'" == "0" then
+                pending "PostgreSQL's contrib modules are not installed"
+                return
+            end
+            server.psql "create extension if not exists hstore schema public"
+            assert.same({ a = "1", b = "x", c = null, d = "false", e = "2.5" },
+                value("select $1::hstore", { a = 1, b = "x", c = null, d = false, e = 2.5 }))
+            assert.equal('"a"=>"1"', text("hstore", { a = 1 }))
+            refused_as("hstore", { "a" }, "the keys of an hstore are strings")
+            refused_as("hstore", { a = { 1 } }, 'key "a": a table cannot be sent as hstore')
+            refused_as("hstore", { a = print }, 'key "a": a function cannot be sent')
+            refused_as("hstore", { a = "\255" }, 'key "a": text that is not valid UTF-8')
+            refused_as("hstore", { ["a\0"] = 1 }, 'key "a ": text with a NUL byte')
+            refused_as("hstore", 5, "a number cannot be sent as hstore")
+            refused_as("hstore[]", { { a = 1 }, { b = {} } }, 'element [2]: key "b": a table')
+        end)
+    end)
+
     describe("that cannot be sent", function()
         it("are named", function()
             for _, type in ipairs{ "int4", "text", "jsonb", "bytea", "int[]" } do
@@ -415,13 +532,10 @@ describe("parameters", function()
             refused_as("bytea", { 1 }, "a table cannot be sent as bytea")
             refused_as("timestamptz", { year = 2024 }, "a table cannot be sent as timestamptz")
             refused_as("bytea", 5, "a number cannot be sent as bytea")
-        end)
-
-        it("are tables for a type that is not built in", function()
-            assert(conn:exec "create type pg_temp.level as enum ('low', 'high')")
-            refused("parameter $1: a table cannot be sent as type", "select $1::pg_temp.level[]", { "low" })
-            assert.equal("{low}", value("select $1::text[]::pg_temp.level[]", { "low" }))
-            assert.equal("high", value("select $1::pg_temp.level", "high"))
+            refused_as("int4range", 5, "a number cannot be sent as int4range")
+            refused_as("int4range", { 1, 2 }, "a table cannot be sent as int4range")
+            refused_as("part", 5, "a number cannot be sent as part")
+            refused_as("part", true, "a boolean cannot be sent as part")
         end)
 
         it("do not end the transaction that they were meant for", function()

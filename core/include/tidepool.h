@@ -253,11 +253,9 @@ enum tp_transaction_state {
 enum tp_transaction_state tp_lease_transaction(const tp_lease *lease);
 int tp_lease_backend_pid(const tp_lease *lease);
 
-/* ------------------------------------------------------------------ results */
+/* -------------------------------------------------------------------- types */
 
-typedef struct tp_result tp_result;
-
-/* What a column's text means. */
+/* What a value of a type is to the caller. */
 enum tp_type_kind {
     TP_KIND_TEXT, /* text and everything that is shown as text */
     TP_KIND_BOOL,
@@ -266,34 +264,65 @@ enum tp_type_kind {
     TP_KIND_NUMERIC,
     TP_KIND_BYTEA,
     TP_KIND_JSON, /* json, jsonb */
-    TP_KIND_ARRAY
+    TP_KIND_ARRAY,
+    TP_KIND_RANGE,      /* shown as text */
+    TP_KIND_MULTIRANGE, /* shown as text */
+    TP_KIND_COMPOSITE,
+    TP_KIND_HSTORE,
+    TP_KIND_VECTOR /* pgvector's */
 };
-struct tp_type_info {
+
+/* One type of a database. Never changes; lives as long as the pool that it came from,
+ * the built-in ones forever. */
+struct tp_type {
     uint32_t oid;
-    const char *name; /* "int4", "_int4"; "" when it is not built in */
+    uint32_t base;    /* of what a domain is over; else the same */
+    const char *name; /* "int4", "_int4"; "" when nothing is known of it */
     enum tp_type_kind kind;
-    uint32_t element; /* an array's element type */
-    char delimiter;   /* between an array's elements */
+    char delimiter; /* between an array's elements */
+    bool binary;    /* its binary form is understood, and that of what is in it */
+    unsigned needs; /* session settings under which that gives the same text; codec.h */
+    const struct tp_type *element; /* of an array; a range's subtype, a multirange's range */
+    int nfields;                   /* of a composite type */
+    const struct tp_type_field *fields;
+    const struct tp_codec *codec; /* NULL: the binary form is the text */
+};
+struct tp_type_field {
+    const char *name;
+    const struct tp_type *type;
 };
 
-/* What is known of a type; for a type that is not built in, a TEXT row with
- * that oid is written to *out. Thread: any. */
-void tp_type_lookup(uint32_t oid, struct tp_type_info *out);
+/* The built-in type with this oid, or NULL. Static. Thread: any. */
+const struct tp_type *tp_type_builtin(uint32_t oid);
 
-/* A result is borrowed from the operation that made it, until the operation is
- * begun again, taken from or freed; tp_op_take_result makes it the caller's. */
-void tp_result_free(tp_result *result);
-size_t tp_result_rows(const tp_result *result);
-size_t tp_result_columns(const tp_result *result);
-const char *tp_result_column_name(const tp_result *result, size_t column);
-uint32_t tp_result_column_type(const tp_result *result, size_t column);
-/* The text of one value, NUL-terminated, or NULL for SQL NULL; its length goes
- * to *len. Borrowed from the result. */
-const char *tp_result_value(const tp_result *result, size_t row, size_t column, size_t *len);
-const char *tp_result_command(const tp_result *result); /* "SELECT", "INSERT", "CREATE TABLE" */
-int64_t tp_result_count(const tp_result *result);       /* rows selected or touched; 0 if none */
-/* The result of the next statement of a script, or NULL. Borrowed. */
-const tp_result *tp_result_next(const tp_result *result);
+/* Lets values of the type `name` ("mood", "audit.mood") always come and go as text, for a
+ * caller with a codec of its own. Counts from the next preparation on. Thread: any.
+ * Errors: TP_ERR_MEMORY. */
+enum tp_status tp_pool_force_text(tp_pool *pool, const char *name,
+                                  struct tp_error *err) TP_MUST_CHECK;
+
+/* ------------------------------------------------------------------ results */
+
+/* The columns of a result. */
+struct tp_column {
+    const char *name;
+    const struct tp_type *type;
+    uint32_t oid;
+};
+struct tp_columns {
+    uint64_t id; /* of this process: never given twice */
+    int count;
+    bool binary;    /* every type has a binary form that is understood */
+    unsigned needs; /* session settings that it depends on; codec.h */
+    struct tp_column *list;
+};
+
+/* One row, as it came: for each column a big-endian int32 length (-1: NULL) and as many
+ * bytes. The lengths have been checked against the whole. */
+struct tp_row {
+    const unsigned char *cells;
+    size_t len;
+};
 
 /* Unescapes bytea's text form. Returns the number of bytes written to `out`
  * (room for `len` bytes), or -1 when the text is malformed. Thread: any. */
@@ -308,6 +337,20 @@ typedef bool tp_array_visit_fn(void *ctx, int event, const char *text, size_t le
 bool tp_array_walk(const char *text, size_t len, char delimiter, char *scratch,
                    tp_array_visit_fn *visit, void *ctx);
 
+/* Walks the text form of a composite value, "(1,,\"a b\")": `visit` gets each field's
+ * number (from 0) and its unescaped text or NULL; when it returns false the walk ends.
+ * `scratch` has room for `len` bytes. Returns false when the text is malformed or the
+ * visitor stopped. Source: PostgreSQL manual 8.16.6. Thread: any. */
+typedef bool tp_composite_visit_fn(void *ctx, int field, const char *text, size_t len);
+bool tp_composite_walk(const char *text, size_t len, char *scratch, tp_composite_visit_fn *visit,
+                       void *ctx);
+
+/* The same for hstore, "\"a\"=>\"1\", \"b\"=>NULL". Source: PostgreSQL manual F.18.1. */
+typedef bool tp_hstore_visit_fn(void *ctx, const char *key, size_t key_len, const char *value,
+                                size_t value_len);
+bool tp_hstore_walk(const char *text, size_t len, char *scratch, tp_hstore_visit_fn *visit,
+                    void *ctx);
+
 /* --------------------------------------------------------------- operations */
 
 /* One thing that can wait: an acquire, a query, a script, a ping. The engine
@@ -317,6 +360,10 @@ typedef struct tp_op tp_op;
 enum tp_step {
     TP_WAIT,   /* wait for tp_op_fd/_events or for tp_op_deadline, then step */
     TP_ENCODE, /* parameter types are known: give the parameters, then step */
+    TP_ROWS,   /* rows have come: take them with tp_op_next_row, then step */
+    TP_RESULT, /* a statement is complete: look at its command and count, then step */
+    TP_SEND,   /* COPY FROM STDIN: give data, end or fail it, then step */
+    TP_DATA,   /* COPY TO STDOUT: take what has come with tp_op_copy_chunk, then step */
     TP_DONE,
     TP_FAILED /* tp_op_error says why */
 };
@@ -334,9 +381,13 @@ struct tp_query {
     const char *sql;
     size_t sql_len;
     int nparams;
-    int64_t deadline; /* of the whole call */
-    bool idempotent;  /* may be repeated after a lost link */
-    bool simple;      /* many statements, no parameters, never prepared */
+    int64_t deadline;  /* of the whole call */
+    bool idempotent;   /* may be repeated after a lost link */
+    bool simple;       /* many statements, no parameters, never prepared */
+    bool stream;       /* rows are used as they come: never repeated once there were some */
+    int64_t wait_us;   /* stream: the longest wait for more rows; 0: none but the deadline */
+    int64_t max_rows;  /* more are an error; 0: any number */
+    int64_t max_bytes; /* of all rows together; 0: any number */
 };
 
 /* An operation may be begun again and again; it keeps its buffers.
@@ -355,6 +406,36 @@ void tp_op_abandon(tp_op *op);
  * one from the pool and gives it back. */
 void tp_op_acquire(tp_op *op, int64_t deadline);
 void tp_op_query(tp_op *op, const tp_lease *lease, const struct tp_query *query);
+
+/* What to copy. Strings are NUL-terminated and borrowed until the operation has ended. */
+struct tp_copy {
+    const char *sql;        /* COPY ... FROM STDIN or COPY ... TO STDOUT */
+    const char *binary_sql; /* the same in the binary format: taken when every column has a
+                               binary form that is understood; NULL: never */
+    const char *columns;    /* a statement with the columns: described, not executed */
+    const char *table;      /* or whose they are, but for generated ones; both NULL: not asked */
+    bool in;                /* FROM STDIN */
+    int64_t deadline;       /* of the whole call */
+    int64_t wait_us;        /* the longest wait for the server instead; 0: only the deadline */
+};
+/* COPY, with or without a lease as tp_op_query. It is never repeated once data has flowed;
+ * a notice, a mistake or a deadline on the way ends all of it, and nothing is stored. */
+void tp_op_copy(tp_op *op, const tp_lease *lease, const struct tp_copy *copy);
+
+/* Many executions in one round trip and, outside of a transaction, one transaction: all of
+ * them are kept or none. TP_ENCODE, TP_ROWS and TP_RESULT are about item tp_op_item. `items`
+ * are borrowed until the end; with `repeated` there is one of them, executed `count` times.
+ * Never repeated once anything was executed. At most as many different texts as a
+ * connection remembers statements. */
+struct tp_item {
+    const char *sql;
+    size_t sql_len;
+    int nparams;
+};
+void tp_op_pipeline(tp_op *op, const tp_lease *lease, const struct tp_item *items, size_t count,
+                    bool repeated, int64_t deadline);
+/* The number of the item, from 0; after TP_FAILED, of the one that failed, or `count`. */
+size_t tp_op_item(const tp_op *op);
 /* One round trip to the server, outside of any statistics of queries. */
 void tp_op_ping(tp_op *op, const tp_lease *lease, int64_t deadline);
 
@@ -365,24 +446,55 @@ int tp_op_fd(const tp_op *op);     /* may change between steps; -1: only the dea
 int tp_op_events(const tp_op *op); /* TP_READ | TP_WRITE */
 int64_t tp_op_deadline(const tp_op *op);
 
-/* After TP_ENCODE: the type that the server expects of parameter i (from 0). */
+/* After TP_ENCODE: the type that the server expects of parameter i (from 0); one with oid 0
+ * when there are too many parameters to ask. */
 int tp_op_param_count(const tp_op *op);
-uint32_t tp_op_param_type(const tp_op *op, int i);
+const struct tp_type *tp_op_param_type(const tp_op *op, int i);
 /* Gives the parameters: `nparams` of them, borrowed until the operation ends.
  * A string of parameters that cannot be encoded is refused with tp_op_refuse:
  * the next step fails with that error and the connection is unharmed. */
 void tp_op_params(tp_op *op, const struct tp_param *params);
 void tp_op_refuse(tp_op *op, const struct tp_error *err);
 
+/* After TP_ROWS or TP_RESULT, and after TP_SEND or TP_DATA when they were asked for: the columns,
+ * NULL when the statement returns none, and whether the rows have the binary form. Borrowed until
+ * the next step. */
+const struct tp_columns *tp_op_columns(const tp_op *op);
+bool tp_op_rows_are_binary(const tp_op *op);
+/* After TP_ROWS: the next row that has come; false when there is none left. Borrowed until
+ * the next call or step. Rows that are not taken are dropped by the next step. */
+bool tp_op_next_row(tp_op *op, struct tp_row *row);
+/* How many rows are there to be taken, as far as that is known without looking: else 0. */
+size_t tp_op_rows_at_hand(const tp_op *op);
+/* How often the statement was begun. When it grows, rows that were taken do not count. */
+int tp_op_attempts(const tp_op *op);
+/* After TP_RESULT: "SELECT", "INSERT", "CREATE TABLE"; the rows selected or touched. */
+const char *tp_op_command(const tp_op *op);
+int64_t tp_op_count(const tp_op *op);
+
+/* After TP_SEND: any number of bytes, rows need not be whole. Borrowed until TP_SEND comes
+ * again or the operation ends. */
+void tp_op_copy_data(tp_op *op, const char *data, size_t len);
+/* After TP_SEND: that was all; TP_RESULT and TP_DONE follow. */
+void tp_op_copy_end(tp_op *op);
+/* After TP_SEND: nothing shall be stored. The operation fails with this error once the
+ * server has forgotten all of it; a lease is then as usable as after any failure. */
+void tp_op_copy_fail(tp_op *op, const struct tp_error *err);
+/* After TP_DATA: the next row as it came, with its newline in the text formats; in the
+ * binary one the file's header is before the first row, its trailer a message of its own.
+ * False when there is none left. Borrowed until the next call or step. */
+bool tp_op_copy_chunk(tp_op *op, const char **data, size_t *len);
+/* No more rows are wanted. A pool's connection is left to the housekeeper; on a lease the
+ * rest is read or the statement cancelled, so step on until TP_DONE or TP_FAILED. */
+void tp_op_stop(tp_op *op);
+
 /* After TP_FAILED with TP_ERR_BUSY: whether the calling thread held every connection
  * itself. A caller that can find lost ones (a garbage collector) may do so and begin the
  * operation again. */
 bool tp_op_was_self_blocked(const tp_op *op);
 const struct tp_error *tp_op_error(const tp_op *op); /* after TP_FAILED; borrowed */
-const tp_result *tp_op_result(const tp_op *op);      /* after TP_DONE of a query; borrowed */
-tp_result *tp_op_take_result(tp_op *op);
-tp_lease tp_op_take_lease(tp_op *op);   /* after TP_DONE of an acquire */
-int64_t tp_op_elapsed(const tp_op *op); /* µs from begin to end */
+tp_lease tp_op_take_lease(tp_op *op);                /* after TP_DONE of an acquire */
+int64_t tp_op_elapsed(const tp_op *op);              /* µs from begin to end */
 
 /* The blocking driver: steps the operation and waits with poll(2), or parks
  * the thread while there is no fd, until it needs parameters or has ended.

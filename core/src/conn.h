@@ -14,6 +14,7 @@
 #ifndef TP_CONN_H
 #define TP_CONN_H
 
+#include "catalog.h"
 #include "config.h"
 #include "statements.h"
 #include "tidepool.h"
@@ -24,7 +25,8 @@ struct tp_conn;
 /* What a connection needs from around it; copied. */
 struct tp_conn_env {
     const tp_config *config;
-    struct tp_wake *wake; /* rung when an errand is done; borrowed, outlives the connection */
+    struct tp_catalog *catalog; /* borrowed, outlives the connection */
+    struct tp_wake *wake;       /* rung when an errand is done; borrowed, outlives the connection */
     /* Told of notices; may be NULL. `text` is borrowed for the call. */
     void (*notice)(void *ctx, int backend_pid, const char *code, const char *text);
     void *ctx;
@@ -56,21 +58,66 @@ bool tp__conn_look(struct tp_conn *conn);
 /* The statement for a text, if this connection knows it. */
 struct tp_statement *tp__conn_find(struct tp_conn *conn, const char *sql, size_t len,
                                    uint64_t hash);
-/* Sends Parse and Describe in one round trip; after TP_DONE the statement is known.
- * `evicted` tells whether another was forgotten for it. */
+/* Sends Parse and Describe in one round trip; after TP_DONE the description can be taken. */
 enum tp_status tp__conn_ask_prepare(struct tp_conn *conn, const char *sql, size_t len);
-/* A statement that is neither prepared nor described, for one execution: libpq 15 takes a
- * description of more than 7,498 parameters (30,000 bytes) for a loss of synchronisation
- * (measured), so the types of that many are left to the server. NULL: no memory. */
+/* The same for a statement that is not kept, not even on the server. */
+enum tp_status tp__conn_ask_describe(struct tp_conn *conn, const char *sql, size_t len);
+/* What the server said, with oids but without types: the caller's. NULL when it said
+ * nothing or memory was short. */
+struct tp_description *tp__conn_take_description(struct tp_conn *conn);
+/* The statement that was just prepared becomes one that is known. `evicted` tells whether
+ * another was forgotten for it. NULL: no memory. */
+struct tp_statement *tp__conn_remember(struct tp_conn *conn, struct tp_description *description,
+                                       bool *evicted);
+/* Whether the Parse of an execution that prepares on the way has succeeded. */
+bool tp__conn_has_parsed(const struct tp_conn *conn);
+/* The columns of that execution when they were not the described ones (the text means
+ * another table in this session): the caller's. Else NULL. */
+struct tp_columns *tp__conn_take_found_columns(struct tp_conn *conn);
+/* Whether the statement that was executed had other columns than were expected. */
+bool tp__conn_had_other_columns(const struct tp_conn *conn);
+/* libpq 15 takes a description of more than 7,498 parameters (30,000 bytes) for a loss of
+ * synchronisation (measured), so the types of that many are left to the server. */
 enum { TP_DESCRIBED_PARAMS_MAX = 7000 };
-struct tp_statement *tp__conn_undescribed(struct tp_conn *conn, const char *sql, size_t len,
-                                          int nparams);
-bool tp__conn_prepare_evicted(const struct tp_conn *conn);
-/* Runs a known statement. */
-enum tp_status tp__conn_ask_execute(struct tp_conn *conn, const struct tp_statement *statement,
-                                    const struct tp_param *params);
+
+/* How a statement is to be run. */
+struct tp_execution {
+    struct tp_description *description;   /* retained while it runs */
+    const struct tp_statement *statement; /* NULL: not prepared on this connection */
+    const struct tp_param *params;
+    bool keep;       /* without a statement: prepare it on the way, under a name if there are
+                        any; then tp__conn_remember it when it has succeeded */
+    bool one_by_one; /* rows have to come as they are made, however few there are */
+};
+enum tp_status tp__conn_ask_execute(struct tp_conn *conn, const struct tp_execution *execution);
+/* What the next rows are of; the request under way has several statements. */
+void tp__conn_expect(struct tp_conn *conn, struct tp_description *description);
+/* A pipeline: executions of prepared statements, all of them kept or none. Its results come
+ * in order, each after a tp__conn_expect. What was added may wait in memory: add no more
+ * while it is full, but step. */
+enum tp_status tp__conn_ask_pipeline(struct tp_conn *conn);
+enum tp_status tp__conn_pipeline_add(struct tp_conn *conn, const char *name,
+                                     const struct tp_description *description,
+                                     const struct tp_param *params);
+bool tp__conn_pipeline_is_full(const struct tp_conn *conn);
+/* Nothing more is added; without `keep` the server undoes all of it. */
+enum tp_status tp__conn_pipeline_end(struct tp_conn *conn, bool keep);
 /* Sends text by the simple protocol: many statements, no parameters. */
 enum tp_status tp__conn_ask_simple(struct tp_conn *conn, const char *sql);
+/* Whether the session has the settings (enum tp_codec_needs) that binary forms depend on. */
+bool tp__conn_has_settings(const struct tp_conn *conn, unsigned needs);
+/* COPY FROM STDIN (`in`) or TO STDOUT, see conn_copy.c; then tp__conn_step returns TP_SEND
+ * or TP_DATA as tp_op_step does. */
+enum tp_status tp__conn_ask_copy(struct tp_conn *conn, const char *sql, bool in);
+/* How many columns the COPY has, and whether its format is the binary one. */
+int tp__conn_copy_columns(const struct tp_conn *conn);
+bool tp__conn_copy_is_binary(const struct tp_conn *conn);
+/* After TP_SEND: what comes next; borrowed until the step after which TP_SEND comes again. */
+void tp__conn_copy_put(struct tp_conn *conn, const char *data, size_t len);
+/* After TP_SEND: that was all; with a `failure` the server is to forget all of it. */
+void tp__conn_copy_end(struct tp_conn *conn, const char *failure);
+/* After TP_DATA: the next message that is there. Borrowed until the next call or step. */
+bool tp__conn_copy_next(struct tp_conn *conn, const char **data, size_t *len);
 /* The shortest round trip there is: an empty statement. */
 enum tp_status tp__conn_ask_ping(struct tp_conn *conn);
 /* Forgets statements with this hash (0: all). */
@@ -81,12 +128,21 @@ void tp__conn_forget_statements(struct tp_conn *conn);
 /* The last invalidation of statements that this connection has seen. */
 uint64_t *tp__conn_stale_seen(struct tp_conn *conn);
 
-/* Moves the request on; `ready` is what is known of the descriptor. */
+/* Moves the request on; `ready` is what is known of the descriptor. TP_WAIT, TP_ROWS,
+ * TP_RESULT, TP_DONE or TP_FAILED. */
 enum tp_step tp__conn_step(struct tp_conn *conn, int ready);
+/* See tp_op_columns, tp_op_next_row and so on. A row that breaks the protocol is none, and
+ * the next step fails. */
+const struct tp_columns *tp__conn_columns(const struct tp_conn *conn);
+bool tp__conn_rows_are_binary(const struct tp_conn *conn);
+bool tp__conn_next_row(struct tp_conn *conn, struct tp_row *row);
+size_t tp__conn_rows_at_hand(const struct tp_conn *conn);
+const char *tp__conn_command(const struct tp_conn *conn);
+int64_t tp__conn_count(const struct tp_conn *conn);
+int tp__conn_server_version(const struct tp_conn *conn);
 /* After a failure with 57P01: whether the server provably never read the request, so that
  * it may be sent again on another connection. */
 bool tp__conn_was_unread(const struct tp_conn *conn);
-tp_result *tp__conn_take_result(struct tp_conn *conn);
 const struct tp_error *tp__conn_error(const struct tp_conn *conn);
 
 /* --- mending, by the housekeeper -------------------------------------------- */
@@ -95,6 +151,9 @@ const struct tp_error *tp__conn_error(const struct tp_conn *conn);
  * cancelled and its answer awaited, an open transaction is rolled back. After a
  * cancel it ends with a ping, so that a cancel that comes late hits nobody else. */
 enum tp_step tp__conn_step_reset(struct tp_conn *conn, int ready);
+/* Ends the statement under way and leaves the transaction alone: what it still says is read,
+ * and after a moment the server is asked to stop it when `cancel` allows that. */
+enum tp_step tp__conn_step_stop(struct tp_conn *conn, int ready, bool cancel);
 /* A bounded round trip. */
 enum tp_step tp__conn_step_ping(struct tp_conn *conn, int ready);
 

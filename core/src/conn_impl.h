@@ -1,4 +1,4 @@
-/* The inside of a connection, for conn.c, conn_open.c and conn_mend.c alone. */
+/* The inside of a connection, for the files conn_*.c alone. */
 #ifndef TP_CONN_IMPL_H
 #define TP_CONN_IMPL_H
 
@@ -7,6 +7,7 @@
 #include "conn.h"
 #include "errand.h"
 #include "resolve.h"
+#include "wire.h"
 
 enum tp_conn_state {
     TP_CONN_RESOLVING,  /* an errand looks the host up */
@@ -19,6 +20,31 @@ enum tp_conn_state {
 
 struct tp_cancel;
 
+enum tp_copy_state {
+    TP_COPY_OFF,
+    TP_COPY_ASKED, /* the server has not begun it yet */
+    TP_COPY_IN,
+    TP_COPY_OUT
+};
+
+/* COPY under way; see conn_copy.c. */
+struct tp_copy_stream {
+    enum tp_copy_state state;
+    bool in;     /* what was asked for */
+    bool binary; /* what the server said of the format */
+    int columns;
+    const char *data; /* the caller's, of no message yet */
+    size_t left;
+    unsigned char head[5]; /* of the message under way */
+    size_t head_left, body_left;
+    const char *body; /* its unsent part; NULL: the caller's data is gone, anything does */
+    bool ending;
+    const char *failure; /* static; NULL: what was sent is to be stored */
+    char *chunk;         /* of libpq's */
+    int chunk_len;       /* 0: it was taken */
+    bool over;           /* there are no more */
+};
+
 struct tp_conn {
     enum tp_conn_state state; /* set by tp__conn_set_state alone */
     struct tp_conn_env env;
@@ -28,16 +54,35 @@ struct tp_conn {
     struct tp_resolve *resolve;
 
     /* the request under way */
-    bool unsent;    /* PQflush has more to write */
-    bool pipelined; /* ends with PGRES_PIPELINE_SYNC */
-    bool pinging;   /* an empty statement is what was meant */
-    struct tp_statement *preparing;
-    int described; /* answers to Parse and Describe so far */
-    bool evicted;
-    struct tp_statement *undescribed;
-    tp_result *result;
+    bool unsent;     /* PQflush has more to write */
+    bool pipelined;  /* ends with PGRES_PIPELINE_SYNC */
+    bool pinging;    /* an empty statement is what was meant */
+    bool describing; /* the answer to Describe is what was meant */
+    int silent;      /* answers that come first and are nobody's: DEALLOCATE, Parse */
+    char prepared_name[TP_STATEMENT_NAME];
+    struct tp_buf prepared_sql;
+    struct tp_description *described;
     struct tp_error error;
     bool unread; /* the server ended without having read the whole request */
+
+    /* what comes back */
+    struct tp_wire wire;              /* active: it has the socket, and libpq is idle */
+    struct tp_description *expected;  /* of the statement under way; counted; may be NULL */
+    bool binary;                      /* the form that was asked for */
+    bool complete;                    /* behind the rows that are there: TP_RESULT */
+    const struct tp_columns *columns; /* of the result that comes, or NULL */
+    struct tp_columns *found_columns; /* found in a result that was not as expected */
+    PGresult *pg_rows;                /* rows that libpq read, from next_row on */
+    int next_row;
+    struct tp_buf row; /* one of them as a message */
+    bool row_failed;   /* it was none, or there was no memory for it */
+    char command[64];
+    int64_t count;
+    struct tp_copy_stream copy;
+
+    enum tp_transaction_state transaction; /* while READY */
+    unsigned unmet;  /* needs that a setting changed behind libpq's back left unmet */
+    bool read_aside; /* libpq has read while it was idle, perhaps half of a message */
 
     struct tp_statements statements;
     uint64_t stale_seen;
@@ -50,6 +95,7 @@ struct tp_conn {
 
     /* mending */
     bool mending, cancelled;
+    bool keeps_transaction;
     int64_t cancel_again; /* when, if the statement still runs then; TP_NEVER: not */
     int64_t cancel_pause;
     int pings_left;
@@ -61,6 +107,24 @@ void tp__conn_set_state(struct tp_conn *conn, enum tp_conn_state state);
 void tp__conn_lose(struct tp_conn *conn, enum tp_status kind, const char *why);
 /* The first line of what libpq says of the connection, cleaned. */
 void tp__conn_libpq_message(const struct tp_conn *conn, char *out, size_t room);
+/* --- conn_ask.c and conn_answer.c --------------------------------------------- */
+
+/* What comes on the wire beside rows; the context is the connection. */
+void tp__conn_on_other(void *ctx, char type, const char *body, size_t len);
+void tp__conn_on_error(void *ctx, const char *body, size_t len);
+/* The need (codec.h) that a setting with this value leaves unmet; 0: none. */
+unsigned tp__conn_setting_need(const char *name, const char *value);
+/* Gives up what came back of the last request. */
+void tp__conn_clear_answer(struct tp_conn *conn);
+
+/* --- conn_copy.c ---------------------------------------------------------------- */
+
+/* The server has begun a COPY. TP_SEND or TP_DATA; TP_WAIT: it is not the one asked for. */
+enum tp_step tp__conn_begin_copy(struct tp_conn *conn, const PGresult *pg);
+/* Moves the COPY on; TP_DONE: the rest of the answer is libpq's. */
+enum tp_step tp__conn_step_copy(struct tp_conn *conn, bool readable);
+void tp__conn_clear_copy(struct tp_conn *conn);
+
 /* Lets a cancel that may still be under way end by itself. */
 void tp__conn_forget_cancel(struct tp_conn *conn);
 /* Asks the server to stop what a connection that is about to be closed has under way. */

@@ -12,6 +12,7 @@ enum {
     /* A backend that has not read the statement yet ignores a cancel (PostgreSQL's
      * ProcessInterrupts), so it is sent again after this, then twice this, and so on. */
     CANCEL_AGAIN_US = 20 * 1000,
+    DRAIN_AT_ONCE_US = 2000,
     /* A cancel that is still on its way can hit a ping; it is asked again. */
     PINGS_AFTER_CANCEL = 3
 };
@@ -93,6 +94,7 @@ static bool cancel_ended(struct tp_conn *conn)
 static void begin_mending(struct tp_conn *conn)
 {
     conn->mending = true;
+    conn->keeps_transaction = false;
     conn->cancelled = false;
     conn->cancel_again = TP_NEVER;
     conn->cancel_pause = CANCEL_AGAIN_US;
@@ -122,7 +124,7 @@ static enum tp_step mend_more(struct tp_conn *conn)
     conn->cancel_again = TP_NEVER; /* what was to be stopped has ended */
     if (conn->pinging && conn->error.kind == TP_OK)
         conn->cancelled = false;
-    if (tp__conn_transaction(conn) != TP_TX_IDLE)
+    if (!conn->keeps_transaction && tp__conn_transaction(conn) != TP_TX_IDLE)
         return asked(tp__conn_ask_simple(conn, "ROLLBACK"));
     if (!conn->cancelled)
         return TP_DONE;
@@ -140,13 +142,17 @@ static enum tp_step wait_on(struct tp_conn *conn)
 
 static enum tp_step reset_on(struct tp_conn *conn, int ready)
 {
+    int64_t pause_at = tp_now() + DRAIN_AT_ONCE_US;
     for (;;) {
         switch (conn->state) {
         case TP_CONN_READY:
             return mend_more(conn);
         case TP_CONN_ASKING:
-            if (tp__conn_step(conn, ready) == TP_WAIT)
+            /* Rows that come are dropped. Those in the socket can wait while it is somebody
+             * else's turn; those in libpq's memory would not be announced again. */
+            if (tp__conn_step(conn, ready) == TP_WAIT || (conn->wire.active && tp_now() > pause_at))
                 return wait_on(conn);
+            ready = 0; /* libpq would read on for ever, and keep it all */
             break;
         case TP_CONN_CANCELLING:
             if (!cancel_ended(conn))
@@ -169,6 +175,21 @@ enum tp_step tp__conn_step_reset(struct tp_conn *conn, int ready)
     }
     if (tp_now() >= conn->deadline)
         return end_mending(conn, TP_FAILED);
+    return end_mending(conn, reset_on(conn, ready));
+}
+
+enum tp_step tp__conn_step_stop(struct tp_conn *conn, int ready, bool cancel)
+{
+    if (!conn->mending) {
+        begin_mending(conn);
+        conn->keeps_transaction = true;
+        if (cancel)
+            conn->cancel_again = tp_now() + CANCEL_AGAIN_US;
+    }
+    if (tp_now() >= conn->deadline) {
+        tp__conn_lose(conn, TP_ERR_TIMEOUT, "the rest of a result was not read in time");
+        return end_mending(conn, TP_FAILED);
+    }
     return end_mending(conn, reset_on(conn, ready));
 }
 

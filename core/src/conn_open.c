@@ -192,6 +192,7 @@ static enum tp_step connected(struct tp_conn *conn, struct tp_error *err)
     if (PQsetnonblocking(conn->pg, 1) != 0)
         return open_failed(conn, err);
     conn->events = 0;
+    conn->transaction = TP_TX_IDLE;
     conn->deadline = TP_NEVER;
     tp__conn_set_state(conn, TP_CONN_READY);
     return TP_DONE;
@@ -280,10 +281,13 @@ void tp__conn_close(struct tp_conn *conn, bool forked)
         if (conn->pg != NULL)
             PQfinish(conn->pg);
     }
-    tp__statement_free(conn->preparing);
-    tp__statement_free(conn->undescribed);
+    tp__conn_clear_answer(conn);
+    tp__description_release(conn->described);
+    tp__description_release(conn->expected);
     tp__statements_deinit(&conn->statements);
-    tp_result_free(conn->result);
+    tp__buf_free(&conn->prepared_sql);
+    tp__buf_free(&conn->row);
+    tp__wire_deinit(&conn->wire);
     free(conn->values);
     free(conn->lengths);
     free(conn->formats);

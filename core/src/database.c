@@ -23,6 +23,7 @@ static void *open_connection(void *ctx, struct tp_error *err)
     struct tp_database *database = ctx;
     struct tp_conn_env env = {
         .config = database->config,
+        .catalog = &database->catalog,
         .wake = database->pool->wake,
         .notice = on_notice,
         .ctx = database,
@@ -79,6 +80,8 @@ static void free_database(void *ctx)
 {
     struct tp_database *database = ctx;
     tp__stale_deinit(&database->stale);
+    tp__shelf_deinit(&database->shelf);
+    tp__catalog_deinit(&database->catalog);
     tp_config_free(database->config);
     free(database);
 }
@@ -98,15 +101,19 @@ enum tp_status tp_pool_open(tp_pool **out, tp_config *config, struct tp_error *e
         .connect_max_us = settings->retry_max_us,
     };
     struct tp_database *database = calloc(1, sizeof *database);
-    if (database == NULL)
+    if (database == NULL || !tp__shelf_init(&database->shelf, settings->statement_cache_size)) {
+        free(database);
         return tp__error_set(err, TP_ERR_MEMORY, "out of memory for a pool");
+    }
     enum tp_status status =
         tp__pool_new(&database->pool, &limits, &connections, database, free_database, err);
     if (status != TP_OK) {
+        tp__shelf_deinit(&database->shelf);
         free(database);
         return status;
     }
     tp__stale_init(&database->stale);
+    tp__catalog_init(&database->catalog);
     database->config = config;
     database->settings = settings;
     database->pool->configured = settings->configured;
@@ -117,6 +124,16 @@ enum tp_status tp_pool_open(tp_pool **out, tp_config *config, struct tp_error *e
 const tp_config *tp_pool_config(const tp_pool *pool)
 {
     return tp__database_of(pool)->config;
+}
+
+enum tp_status tp_pool_force_text(tp_pool *pool, const char *name, struct tp_error *err)
+{
+    struct tp_database *database = tp__database_of(pool);
+    if (!tp__catalog_force_text(&database->catalog, name))
+        return tp__error_set(err, TP_ERR_MEMORY, "out of memory for a type");
+    tp__shelf_drop(&database->shelf, 0);
+    tp__stale_tell(&database->stale, 0);
+    return TP_OK;
 }
 
 /* ------------------------------------------------------------------- leases */

@@ -14,6 +14,8 @@ struct tp_database {
     const struct tp_settings *settings; /* borrowed from config */
     tp_pool *pool;
     struct tp_stale stale;
+    struct tp_shelf shelf; /* of descriptions */
+    struct tp_catalog catalog;
 };
 
 struct tp_database *tp__database_of(const tp_pool *pool);

@@ -1,13 +1,15 @@
 /* The engine: one state machine for everything that can wait.
  *
- *     begin --> QUEUED --> CHECKING --> PREPARING --> ENCODING --> EXECUTING --> DONE
- *                 ^           |             |             |            |
- *                 |           v             |             |            +-----> FAILED
- *                 +-------- BACKOFF <-------+-------------+------------+
+ *     begin --> QUEUED --> CHECKING --> PREPARING --> LEARNING --> ENCODING --> EXECUTING --> DONE
+ *                 ^           |             |             |            |            |   ^
+ *                 |           v             |             |            |            |   +--> ROWS,
+ * RESULT
+ *                 +-------- BACKOFF <-------+-------------+------------+------------+--> FAILED
  *
  * An operation on a lease begins at PREPARING. States are skipped when there is nothing
  * to do in them: an idle connection is taken without QUEUED, a known statement goes to
- * ENCODING, one without parameters to EXECUTING.
+ * ENCODING, one without parameters to EXECUTING; types are learnt once. A caller who has
+ * enough goes from ROWS to STOPPING, and from there to DONE.
  *
  * What may be repeated (op_statement.c): a statement that the
  * server proves to have rolled back (40001, 40P01) outside of an explicit transaction;
@@ -45,11 +47,17 @@ static bool advance(tp_op *op, int ready)
     case OP_CHECKING:
         return tp__op_step_checking(op, ready);
     case OP_PREPARING:
+    case OP_LEARNING:
+    case OP_LISTING:
     case OP_EXECUTING:
         return tp__op_step_statement(op, ready);
     case OP_SENDING:
         tp__op_send(op);
         return true;
+    case OP_PIPING:
+        return tp__op_step_pipeline(op, ready);
+    case OP_STOPPING:
+        return tp__op_step_stopping(op, ready);
     case OP_BACKOFF:
         return step_backoff(op);
     default:
@@ -75,7 +83,7 @@ static void let_go(tp_op *op)
         tp__error_set(&op->error, TP_ERR_VALIDATION, "the connection was released meanwhile");
     op->slot = NULL;
     op->conn = NULL;
-    op->statement = NULL;
+    tp__op_forget_statement(op);
     tp__op_fail(op);
 }
 
@@ -84,10 +92,31 @@ static bool is_under_way(const tp_op *op)
     return op->state != OP_IDLE && op->state != OP_DONE && op->state != OP_FAILED;
 }
 
+/* The caller has had its look at rows or at a result. */
+static void resume(tp_op *op)
+{
+    if (op->state == OP_SEND || op->state == OP_DATA)
+        tp__op_copy_resume(op);
+    if (op->state != OP_ROWS && op->state != OP_RESULT)
+        return;
+    if (op->kind == OP_PIPELINE) {
+        if (op->state == OP_RESULT)
+            tp__op_pipeline_answered(op);
+        op->state = OP_PIPING;
+        return;
+    }
+    op->state = OP_EXECUTING;
+    if (op->query.stream && op->query.wait_us > 0)
+        op->deadline = tp__after(tp_now(), op->query.wait_us);
+    if (op->over_limit)
+        tp__op_begin_stop(op);
+}
+
 enum tp_step tp_op_step(tp_op *op, int ready)
 {
     if (is_under_way(op) && is_dispossessed(op))
         let_go(op);
+    resume(op);
     while (advance(op, ready))
         ready = 0;
     switch (op->state) {
@@ -95,6 +124,14 @@ enum tp_step tp_op_step(tp_op *op, int ready)
         return TP_DONE;
     case OP_ENCODING:
         return TP_ENCODE;
+    case OP_ROWS:
+        return TP_ROWS;
+    case OP_RESULT:
+        return TP_RESULT;
+    case OP_SEND:
+        return TP_SEND;
+    case OP_DATA:
+        return TP_DATA;
     case OP_IDLE:
     case OP_FAILED:
         return TP_FAILED;
@@ -105,7 +142,18 @@ enum tp_step tp_op_step(tp_op *op, int ready)
 
 static bool is_on_wire(const tp_op *op)
 {
-    return op->state == OP_CHECKING || op->state == OP_PREPARING || op->state == OP_EXECUTING;
+    switch (op->state) {
+    case OP_CHECKING:
+    case OP_PREPARING:
+    case OP_LEARNING:
+    case OP_LISTING:
+    case OP_EXECUTING:
+    case OP_PIPING:
+    case OP_STOPPING:
+        return true;
+    default:
+        return false;
+    }
 }
 
 int tp_op_fd(const tp_op *op)
@@ -120,7 +168,8 @@ int tp_op_events(const tp_op *op)
 
 int64_t tp_op_deadline(const tp_op *op)
 {
-    bool bounded = op->state == OP_QUEUED || op->state == OP_CHECKING || op->state == OP_BACKOFF;
+    bool bounded = op->state == OP_QUEUED || op->state == OP_CHECKING || op->state == OP_BACKOFF ||
+                   op->state == OP_STOPPING;
     return bounded ? op->wait_until : op->deadline;
 }
 
@@ -168,9 +217,8 @@ void tp_op_abandon(tp_op *op)
     tp__op_leave_lease(op);
     op->slot = NULL;
     op->conn = NULL;
-    op->statement = NULL;
-    tp_result_free(op->result);
-    op->result = NULL;
+    tp__op_forget_statement(op);
+    tp__op_free_pipeline(op);
     op->state = OP_IDLE;
 }
 
@@ -180,6 +228,7 @@ void tp_op_free(tp_op *op)
         return;
     tp_op_abandon(op);
     tp_pool_release(op->pool);
+    tp__buf_free(&op->listed);
     free(op);
 }
 
@@ -196,6 +245,7 @@ static void begin(tp_op *op, enum op_kind kind, int64_t deadline)
     op->self_blocked = false;
     op->owned = false;
     op->in_tx = false;
+    op->copying = false;
     tp__error_clear(&op->error);
 }
 
@@ -247,6 +297,34 @@ void tp_op_query(tp_op *op, const tp_lease *lease, const struct tp_query *query)
     begin_request(op, lease);
 }
 
+void tp_op_copy(tp_op *op, const tp_lease *lease, const struct tp_copy *copy)
+{
+    begin(op, OP_QUERY, copy->deadline);
+    op->query = (struct tp_query){.sql = copy->sql,
+                                  .sql_len = strlen(copy->sql),
+                                  .deadline = copy->deadline,
+                                  .wait_us = copy->wait_us,
+                                  .simple = true,
+                                  .stream = true};
+    op->hash = 0;
+    op->copying = true;
+    op->copy = *copy;
+    begin_request(op, lease);
+}
+
+void tp_op_pipeline(tp_op *op, const tp_lease *lease, const struct tp_item *items, size_t count,
+                    bool repeated, int64_t deadline)
+{
+    begin(op, OP_PIPELINE, deadline);
+    op->query = (struct tp_query){.deadline = deadline};
+    if (tp__op_new_pipeline(op, items, count, repeated)) {
+        begin_request(op, lease);
+        return;
+    }
+    tp__error_set(&op->error, TP_ERR_MEMORY, "out of memory for a pipeline");
+    tp__op_fail(op);
+}
+
 void tp_op_ping(tp_op *op, const tp_lease *lease, int64_t deadline)
 {
     begin(op, OP_PING, deadline);
@@ -257,12 +335,13 @@ void tp_op_ping(tp_op *op, const tp_lease *lease, int64_t deadline)
 
 int tp_op_param_count(const tp_op *op)
 {
-    return op->statement->nparams;
+    return op->description->nparams;
 }
 
-uint32_t tp_op_param_type(const tp_op *op, int i)
+const struct tp_type *tp_op_param_type(const tp_op *op, int i)
 {
-    return op->statement->types[i];
+    const struct tp_type *type = op->description->params[i];
+    return type != NULL ? type : tp__type_unknown();
 }
 
 void tp_op_params(tp_op *op, const struct tp_param *params)
@@ -274,6 +353,10 @@ void tp_op_params(tp_op *op, const struct tp_param *params)
 void tp_op_refuse(tp_op *op, const struct tp_error *err)
 {
     op->error = *err;
+    if (op->kind == OP_PIPELINE) {
+        tp__op_pipeline_refuse(op);
+        return;
+    }
     tp__op_leave(op);
     tp__op_fail(op);
 }
@@ -288,16 +371,60 @@ const struct tp_error *tp_op_error(const tp_op *op)
     return &op->error;
 }
 
-const tp_result *tp_op_result(const tp_op *op)
+const struct tp_columns *tp_op_columns(const tp_op *op)
 {
-    return op->result;
+    if (op->copying)
+        return op->description != NULL ? op->description->columns : NULL;
+    return tp__conn_columns(op->conn);
 }
 
-tp_result *tp_op_take_result(tp_op *op)
+bool tp_op_rows_are_binary(const tp_op *op)
 {
-    tp_result *result = op->result;
-    op->result = NULL;
-    return result;
+    return op->copying ? tp__conn_copy_is_binary(op->conn) : tp__conn_rows_are_binary(op->conn);
+}
+
+bool tp_op_next_row(tp_op *op, struct tp_row *row)
+{
+    if (op->over_limit || op->state != OP_ROWS || !tp__conn_next_row(op->conn, row))
+        return false;
+    op->rows++;
+    op->bytes += (int64_t)row->len;
+    op->over_limit = (op->query.max_rows > 0 && op->rows > op->query.max_rows) ||
+                     (op->query.max_bytes > 0 && op->bytes > op->query.max_bytes);
+    return !op->over_limit;
+}
+
+size_t tp_op_rows_at_hand(const tp_op *op)
+{
+    return tp__conn_rows_at_hand(op->conn);
+}
+
+bool tp_op_copy_chunk(tp_op *op, const char **data, size_t *len)
+{
+    return op->state == OP_DATA && !is_dispossessed(op) && tp__conn_copy_next(op->conn, data, len);
+}
+
+int tp_op_attempts(const tp_op *op)
+{
+    return op->attempts;
+}
+
+const char *tp_op_command(const tp_op *op)
+{
+    return tp__conn_command(op->conn);
+}
+
+int64_t tp_op_count(const tp_op *op)
+{
+    return tp__conn_count(op->conn);
+}
+
+void tp_op_stop(tp_op *op)
+{
+    if ((op->state == OP_EXECUTING || op->state == OP_ROWS || op->state == OP_RESULT ||
+         op->state == OP_DATA) &&
+        !is_dispossessed(op))
+        tp__op_begin_stop(op);
 }
 
 tp_lease tp_op_take_lease(tp_op *op)

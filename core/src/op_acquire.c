@@ -7,6 +7,9 @@
 #include "pool_report.h"
 
 enum {
+    /* The housekeeper closes an idle connection as soon as its socket speaks of an end. In
+     * a shorter time than this that news could not have come to a look either. */
+    LOOK_AFTER_US = 1000,
     PING_AFTER_US = 30 * 1000 * 1000, /* idle for longer: asked, not only looked at */
     PING_AT_MOST_US = 1000 * 1000
 };
@@ -43,7 +46,7 @@ static void check_idle(tp_op *op)
 {
     int64_t rested = op->slot->acquired_at - op->slot->idle_since;
     int64_t unseen = op->slot->acquired_at - op->slot->checked_at;
-    if (!tp__conn_look(op->conn)) {
+    if (rested > LOOK_AFTER_US && !tp__conn_look(op->conn)) {
         give_back_dead(op);
     } else if (rested > PING_AFTER_US && unseen > PING_AFTER_US) {
         int64_t until = tp_now() + PING_AT_MOST_US;

@@ -1,4 +1,4 @@
-/* The inside of an operation, for op.c, op_acquire.c and op_statement.c alone. */
+/* The inside of an operation, for the files op*.c alone. */
 #ifndef TP_OP_IMPL_H
 #define TP_OP_IMPL_H
 
@@ -11,15 +11,23 @@ enum op_state {
     OP_QUEUED,    /* in the pool's queue */
     OP_CHECKING,  /* pinging a connection that has rested long */
     OP_PREPARING, /* Parse and Describe are under way */
+    OP_LEARNING,  /* types that the statement has are looked up */
     OP_ENCODING,  /* the caller is asked for the parameters */
     OP_SENDING,   /* the parameters are there */
     OP_EXECUTING, /* the statement is under way */
+    OP_ROWS,      /* the same, and the caller may take rows */
+    OP_RESULT,    /* the same, and one statement is complete */
+    OP_LISTING,   /* the columns of a table are looked up */
+    OP_SEND,      /* executing, and the caller is to give data */
+    OP_DATA,      /* executing, and the caller may take data */
+    OP_PIPING,    /* a pipeline is under way */
+    OP_STOPPING,  /* no more of it is wanted; the rest is read or cancelled */
     OP_BACKOFF,   /* between two attempts, without a connection of its own */
     OP_DONE,
     OP_FAILED
 };
 
-enum op_kind { OP_ACQUIRE, OP_QUERY, OP_PING };
+enum op_kind { OP_ACQUIRE, OP_QUERY, OP_PING, OP_PIPELINE };
 
 struct tp_op {
     tp_pool *pool;
@@ -38,13 +46,29 @@ struct tp_op {
     bool owned; /* the operation took the connection and gives it back */
     bool in_tx; /* an explicit transaction was open when it began */
     bool self_blocked;
-    struct tp_statement *statement;
+    struct tp_statement *statement;     /* on this connection; NULL: not prepared there */
+    struct tp_description *description; /* counted */
+    bool keeps;        /* the statement is prepared on the way, and is to be remembered */
+    uint32_t *missing; /* types to be looked up: */
+    int missing_count;
+    struct tp_catalog_answer *answer;
+
+    bool copying; /* query.sql is a COPY */
+    struct tp_copy copy;
+    struct tp_buf listed;  /* columns: 4 bytes of oid, the name, a NUL */
+    const char *copy_data; /* given since TP_SEND; NULL: nothing */
+    size_t copy_len;
+    bool copy_ending, copy_refused; /* refused: op->error says why */
+
+    struct tp_pipeline *pipeline; /* of OP_PIPELINE; see op_pipeline.c */
+
+    int64_t rows, bytes; /* taken in this attempt */
+    bool over_limit;
 
     int64_t began, ended, deadline, wait_until;
     int attempts;
     bool stale_retried;
     struct tp_backoff backoff;
-    tp_result *result;
     struct tp_error error;
 };
 
@@ -63,6 +87,62 @@ void tp__op_begin_statement(tp_op *op);
 /* The parameters are there. */
 void tp__op_send(tp_op *op);
 bool tp__op_step_statement(tp_op *op, int ready);
+/* The statement is stopped; op->error says whether that is a failure. */
+void tp__op_begin_stop(tp_op *op);
+bool tp__op_step_stopping(tp_op *op, int ready);
+/* A statement of the operation's has failed on its connection: it is repeated, or fails. */
+void tp__op_statement_failed(tp_op *op);
+void tp__op_fail_with(tp_op *op, enum tp_status kind, const char *why);
+/* What was found out of a statement, and what was made to find it out, is given up. */
+void tp__op_forget_statement(tp_op *op);
+
+/* --- op_copy.c ------------------------------------------------------------------ */
+
+void tp__op_begin_copy(tp_op *op);
+/* The columns are known. */
+void tp__op_copy_described(tp_op *op);
+void tp__op_take_listed(tp_op *op);
+void tp__op_columns_listed(tp_op *op);
+/* TP_SEND or TP_DATA. False: it is the caller's turn. */
+bool tp__op_copy_answered(tp_op *op, enum tp_step step);
+/* The caller had its turn. */
+void tp__op_copy_resume(tp_op *op);
+void tp__op_copy_failed(tp_op *op);
+
+/* --- op_pipeline.c ------------------------------------------------------------- */
+
+/* Prepares what is not known yet, then sends. */
+void tp__op_begin_pipeline(tp_op *op);
+/* The text that was looked for is known on this connection. */
+void tp__op_pipeline_known(tp_op *op);
+/* The parameters of an item are there, or are refused (op->error). */
+void tp__op_pipeline_add(tp_op *op);
+void tp__op_pipeline_refuse(tp_op *op);
+bool tp__op_step_pipeline(tp_op *op, int ready);
+/* The caller has seen a result: what comes next is the next item's. */
+void tp__op_pipeline_answered(tp_op *op);
+/* False: no memory. */
+bool tp__op_new_pipeline(tp_op *op, const struct tp_item *items, size_t count, bool repeated);
+void tp__op_free_pipeline(tp_op *op);
+
+/* --- op_describe.c: what is known of a statement, and finding it out ------------ */
+
+/* Looks for a description; without one the server is asked. When there is one,
+ * tp__op_statement_known goes on. */
+void tp__op_begin_describing(tp_op *op);
+/* The answer to Parse and Describe is there. */
+void tp__op_prepared(tp_op *op);
+/* op->description is there: finds the types that it names, or NULL for want of memory. */
+void tp__op_resolve(tp_op *op);
+/* Rows of the catalog, then their end. */
+void tp__op_take_types(tp_op *op);
+void tp__op_types_learnt(tp_op *op);
+void tp__op_statement_known(tp_op *op);
+/* The connection is about to be left or used again: a statement that was prepared on the
+ * way becomes one that is known. */
+void tp__op_keep_statement(tp_op *op);
+/* The columns are not what they were: the server is asked again, by every connection. */
+void tp__op_forget_description(tp_op *op);
 /* Gives the connection back, if it is the operation's own, and counts the query. */
 void tp__op_leave(tp_op *op);
 /* Others may use the lease again. */
@@ -70,5 +150,6 @@ void tp__op_leave_lease(const tp_op *op);
 /* Ends the operation; op->error has the reason of a failure. */
 void tp__op_finish(tp_op *op, enum op_state state);
 void tp__op_fail(tp_op *op);
+void tp__op_time_out(tp_op *op);
 
 #endif

@@ -8,10 +8,12 @@
 /* ---------------------------------------------------------------- endings */
 
 /* An attempt that is repeated counts as a retry, not as a query that failed. */
-static void note_usage(const tp_op *op, struct tp_usage *usage)
+static void note_usage(tp_op *op, struct tp_usage *usage)
 {
-    bool ended = op->kind == OP_QUERY && op->state != OP_BACKOFF;
-    usage->query_us = ended ? tp_now() - op->began : -1;
+    bool ended = (op->kind == OP_QUERY || op->kind == OP_PIPELINE) && op->state != OP_BACKOFF;
+    if (ended)
+        op->ended = tp_now();
+    usage->query_us = ended ? op->ended - op->began : -1;
     usage->failed = op->error.kind != TP_OK;
     usage->kind = op->error.kind;
     usage->rollback = false;
@@ -36,6 +38,7 @@ void tp__op_leave(tp_op *op)
     enum tp_close_reason reason;
     if (op->slot == NULL)
         return;
+    tp__op_keep_statement(op);
     note_usage(op, &usage);
     atomic_store_explicit(&op->slot->tx_state, tp__conn_transaction(op->conn),
                           memory_order_relaxed);
@@ -51,12 +54,13 @@ void tp__op_leave(tp_op *op)
     } else {
         tp__pool_count_query(op->pool, &usage);
     }
-    op->statement = NULL;
+    tp__op_forget_statement(op);
 }
 
 void tp__op_finish(tp_op *op, enum op_state state)
 {
-    op->ended = tp_now();
+    if (op->ended == op->began) /* it has not been timed yet */
+        op->ended = tp_now();
     op->state = state;
     tp__op_leave_lease(op);
 }
@@ -67,12 +71,12 @@ void tp__op_fail(tp_op *op)
     struct tp_error *err = &op->error;
     if (err->attempts < op->attempts)
         err->attempts = op->attempts;
-    if (op->kind == OP_QUERY)
+    if ((op->kind == OP_QUERY || op->kind == OP_PIPELINE) && op->query.sql != NULL)
         tp__text_copy_n(err->query, sizeof err->query, op->query.sql, op->query.sql_len);
     tp__op_finish(op, OP_FAILED);
 }
 
-static void fail_with(tp_op *op, enum tp_status kind, const char *why)
+void tp__op_fail_with(tp_op *op, enum tp_status kind, const char *why)
 {
     tp__error_set(&op->error, kind, "%s", why);
     tp__op_leave(op);
@@ -81,19 +85,18 @@ static void fail_with(tp_op *op, enum tp_status kind, const char *why)
 
 static void succeed(tp_op *op)
 {
-    if (op->kind == OP_QUERY)
-        op->result = tp__conn_take_result(op->conn);
     tp__op_leave(op);
     tp__op_finish(op, OP_DONE);
 }
 
 /* The connection is left with the statement under way: one of the pool's is cancelled
  * by the housekeeper; a lease can only be given back. */
-static void time_out(tp_op *op)
+void tp__op_time_out(tp_op *op)
 {
     int64_t ms = (tp_now() - op->began) / 1000;
-    tp__error_set(&op->error, TP_ERR_TIMEOUT, "the statement did not answer within %lld ms",
-                  (long long)ms);
+    if (!op->copying || !op->copy_refused) /* then there is an error */
+        tp__error_set(&op->error, TP_ERR_TIMEOUT, "the statement did not answer within %lld ms",
+                      (long long)ms);
     tp__op_leave(op);
     tp__op_fail(op);
 }
@@ -119,7 +122,8 @@ static bool is_stale_plan(const tp_op *op)
  * does no harm. */
 static bool is_harmless(const tp_op *op)
 {
-    return op->query.idempotent || op->state == OP_PREPARING;
+    return op->query.idempotent || op->state == OP_PREPARING || op->state == OP_LEARNING ||
+           op->state == OP_LISTING;
 }
 
 /* Each time one dead connection leaves the pool, so it ends after as many as there are. */
@@ -133,7 +137,7 @@ static const char *why_repeat(const tp_op *op)
     const struct tp_error *err = &op->error;
     /* As it was before: a COMMIT that failed has left its transaction, and a COMMIT
      * outside of one is no error. */
-    if (op->in_tx || op->kind != OP_QUERY)
+    if (op->in_tx || op->kind != OP_QUERY || (op->query.stream && op->rows > 0))
         return NULL;
     if (is_stale_plan(op))
         return op->stale_retried ? NULL : "stale plan";
@@ -165,8 +169,7 @@ static int64_t next_delay(tp_op *op)
     return tp__backoff_next(&op->backoff);
 }
 
-/* A statement of the operation's has failed on its connection. */
-static void statement_failed(tp_op *op)
+void tp__op_statement_failed(tp_op *op)
 {
     op->error = *tp__conn_error(op->conn);
     if (is_code(&op->error, "57P02") || is_code(&op->error, "57P03"))
@@ -176,6 +179,7 @@ static void statement_failed(tp_op *op)
             tp__conn_forget_statements(op->conn);
         else
             tp__conn_drop(op->conn, op->hash);
+        tp__shelf_drop(&op->database->shelf, op->hash);
         tp__stale_tell(&op->database->stale, op->hash);
     }
     const char *why = why_repeat(op);
@@ -198,100 +202,146 @@ static void sent(tp_op *op, enum tp_status status, enum op_state state)
 {
     op->state = state;
     if (status != TP_OK)
-        statement_failed(op);
-}
-
-static void apply_stale_news(tp_op *op)
-{
-    uint64_t *seen = tp__conn_stale_seen(op->conn);
-    while (tp__stale_has_news(&op->database->stale, *seen))
-        tp__conn_drop(op->conn, tp__stale_next(&op->database->stale, seen));
-}
-
-static void statement_known(tp_op *op)
-{
-    int wanted = op->statement->nparams;
-    if (wanted != op->query.nparams) {
-        tp__error_set(
-            &op->error, TP_ERR_VALIDATION, "the statement has %d parameter%s, %d %s given", wanted,
-            wanted == 1 ? "" : "s", op->query.nparams, op->query.nparams == 1 ? "was" : "were");
-        tp__op_leave(op);
-        tp__op_fail(op);
-    } else if (wanted == 0) {
-        sent(op, tp__conn_ask_execute(op->conn, op->statement, NULL), OP_EXECUTING);
-    } else {
-        op->state = OP_ENCODING;
-    }
-}
-
-static void begin_undescribed(tp_op *op)
-{
-    const struct tp_query *query = &op->query;
-    op->statement = tp__conn_undescribed(op->conn, query->sql, query->sql_len, query->nparams);
-    if (op->statement != NULL)
-        statement_known(op);
-    else
-        fail_with(op, TP_ERR_MEMORY, "out of memory for a statement");
+        tp__op_statement_failed(op);
 }
 
 void tp__op_begin_statement(tp_op *op)
 {
     const struct tp_query *query = &op->query;
     op->attempts++;
+    op->rows = op->bytes = 0;
+    op->over_limit = false;
     op->in_tx = tp__conn_transaction(op->conn) != TP_TX_IDLE;
     if (op->kind == OP_PING) {
         sent(op, tp__conn_ask_ping(op->conn), OP_EXECUTING);
+        return;
+    }
+    if (op->copying) {
+        tp__op_begin_copy(op);
+        return;
+    }
+    if (op->kind == OP_PIPELINE) {
+        tp__op_begin_pipeline(op);
         return;
     }
     if (query->simple) {
         sent(op, tp__conn_ask_simple(op->conn, query->sql), OP_EXECUTING);
         return;
     }
-    if (query->nparams > TP_DESCRIBED_PARAMS_MAX) {
-        begin_undescribed(op);
-        return;
-    }
-    apply_stale_news(op);
-    op->statement = tp__conn_find(op->conn, query->sql, query->sql_len, op->hash);
-    if (op->statement != NULL) {
-        tp__pool_count_statement(op->pool, TP_STATEMENT_HIT);
-        statement_known(op);
-    } else {
-        sent(op, tp__conn_ask_prepare(op->conn, query->sql, query->sql_len), OP_PREPARING);
-    }
+    tp__op_begin_describing(op);
 }
 
-static void prepared(tp_op *op)
+/* A statement is complete, or an answer of the operation's own. */
+static void step_ended(tp_op *op)
 {
-    const struct tp_query *query = &op->query;
-    tp__pool_count_statement(op->pool, TP_STATEMENT_PREPARED);
-    if (tp__conn_prepare_evicted(op->conn))
-        tp__pool_count_statement(op->pool, TP_STATEMENT_EVICTED);
-    op->statement = tp__conn_find(op->conn, query->sql, query->sql_len, op->hash);
-    if (op->statement != NULL)
-        statement_known(op);
+    if (op->state == OP_PREPARING)
+        tp__op_prepared(op);
+    else if (op->state == OP_LEARNING)
+        tp__op_types_learnt(op);
+    else if (op->state == OP_LISTING)
+        tp__op_columns_listed(op);
     else
-        fail_with(op, TP_ERR_DATABASE, "the server did not describe the statement");
+        succeed(op);
+}
+
+/* Rows or a result; false: the caller is to look at them. */
+static bool step_answered(tp_op *op, enum tp_step step)
+{
+    if (op->state == OP_LEARNING) {
+        if (step == TP_ROWS)
+            tp__op_take_types(op);
+        return true;
+    }
+    if (op->state == OP_LISTING) {
+        if (step == TP_ROWS)
+            tp__op_take_listed(op);
+        return true;
+    }
+    if (step == TP_SEND || step == TP_DATA)
+        return tp__op_copy_answered(op, step);
+    op->state = step == TP_ROWS ? OP_ROWS : OP_RESULT;
+    return false;
 }
 
 bool tp__op_step_statement(tp_op *op, int ready)
 {
     enum tp_step step = tp__conn_step(op->conn, ready);
-    if (step == TP_FAILED) {
-        statement_failed(op);
-    } else if (step == TP_DONE && op->state == OP_PREPARING) {
-        prepared(op);
-    } else if (step == TP_DONE) {
-        succeed(op);
-    } else if (op->deadline != TP_NEVER && tp_now() >= op->deadline) {
-        time_out(op);
-    } else {
+    if (step == TP_FAILED && op->copying)
+        tp__op_copy_failed(op);
+    else if (step == TP_FAILED)
+        tp__op_statement_failed(op);
+    else if (step == TP_DONE)
+        step_ended(op);
+    else if (step != TP_WAIT)
+        return step_answered(op, step);
+    else if (op->deadline != TP_NEVER && tp_now() >= op->deadline)
+        tp__op_time_out(op);
+    else
         return false;
-    }
     return true;
 }
 
 void tp__op_send(tp_op *op)
 {
-    sent(op, tp__conn_ask_execute(op->conn, op->statement, op->params), OP_EXECUTING);
+    if (op->kind == OP_PIPELINE) {
+        tp__op_pipeline_add(op);
+        return;
+    }
+    struct tp_execution execution = {
+        .description = op->description,
+        .statement = op->statement,
+        .params = op->params,
+        .keep = op->keeps,
+        .one_by_one = op->query.stream || op->query.max_rows > 0 || op->query.max_bytes > 0,
+    };
+    sent(op, tp__conn_ask_execute(op->conn, &execution), OP_EXECUTING);
+}
+
+/* ----------------------------------------------------------------- stopping */
+
+static void set_limit_error(tp_op *op)
+{
+    const struct tp_query *query = &op->query;
+    if (query->max_rows > 0 && op->rows > query->max_rows)
+        tp__error_set(&op->error, TP_ERR_VALIDATION,
+                      "the result has more rows than max_rows = %lld allows",
+                      (long long)query->max_rows);
+    else
+        tp__error_set(&op->error, TP_ERR_VALIDATION,
+                      "the result is larger than max_result_bytes = %lld allows",
+                      (long long)query->max_bytes);
+}
+
+static void stopped(tp_op *op)
+{
+    tp__op_leave(op);
+    if (op->error.kind != TP_OK)
+        tp__op_fail(op);
+    else
+        tp__op_finish(op, OP_DONE);
+}
+
+void tp__op_begin_stop(tp_op *op)
+{
+    if (op->over_limit)
+        set_limit_error(op);
+    if (op->owned) {
+        stopped(op); /* the housekeeper cancels what still runs */
+    } else {
+        op->state = OP_STOPPING;
+        op->wait_until = tp_now();
+    }
+}
+
+bool tp__op_step_stopping(tp_op *op, int ready)
+{
+    enum { CANCEL_LOOK_US = 2000 }; /* its end is not announced here */
+    if (tp__conn_step_stop(op->conn, ready, !op->in_tx) != TP_WAIT) {
+        stopped(op);
+        return true;
+    }
+    op->wait_until = tp__conn_deadline(op->conn);
+    if (tp__conn_fd(op->conn) < 0)
+        op->wait_until = tp_now() + CANCEL_LOOK_US;
+    return false;
 }

@@ -5,54 +5,72 @@
 
 #include "error.h"
 
-struct tp_result {
-    PGresult *pg;
-    tp_result *next;
-    char command[64];
-};
-
-/* The command tag without its numbers: "INSERT 0 5" is "INSERT". */
-static void copy_command(char *out, size_t room, PGresult *pg)
+static bool is_digit(char c)
 {
-    tp__text_copy(out, room, PQcmdStatus(pg));
-    out[strcspn(out, "0123456789")] = '\0';
-    size_t len = strlen(out);
+    return c >= '0' && c <= '9';
+}
+
+/* "INSERT 0 5", "SELECT 5", "CREATE TABLE": words, then perhaps numbers, of which the last
+ * one counts. */
+int64_t tp__result_tag(const char *tag, char *out, size_t room)
+{
+    size_t len = 0;
+    int64_t count = 0;
+    while (tag[len] != '\0' && !is_digit(tag[len]) && len < room - 1) {
+        out[len] = tag[len];
+        len++;
+    }
+    for (const char *at = tag + len; *at != '\0'; at++) {
+        if (is_digit(*at))
+            count = count * 10 + (*at - '0');
+        else
+            count = 0;
+    }
     while (len > 0 && out[len - 1] == ' ')
-        out[--len] = '\0';
+        len--;
+    out[len] = '\0';
+    return count;
 }
 
-tp_result *tp__result_new(PGresult *pg)
+struct tp_columns *tp__result_columns(const PGresult *pg)
 {
-    tp_result *result = malloc(sizeof *result);
-    if (result == NULL) {
-        PQclear(pg);
+    size_t bytes = 0;
+    int count = PQnfields(pg);
+    for (int i = 0; i < count; i++)
+        bytes += strlen(PQfname(pg, i)) + 1;
+    struct tp_columns *columns = tp__columns_new(count, bytes);
+    for (int i = 0; columns != NULL && i < count; i++)
+        tp__columns_add(columns, PQfname(pg, i), PQftype(pg, i));
+    return columns;
+}
+
+bool tp__result_has_columns(const PGresult *pg, const struct tp_columns *columns)
+{
+    if (PQnfields(pg) != columns->count)
+        return false;
+    for (int i = 0; i < columns->count; i++) {
+        if (PQftype(pg, i) != columns->list[i].oid ||
+            strcmp(PQfname(pg, i), columns->list[i].name) != 0)
+            return false;
+    }
+    return true;
+}
+
+struct tp_description *tp__result_description(const PGresult *pg, const char *sql, size_t len)
+{
+    struct tp_description *description = tp__description_new(sql, len, PQnparams(pg));
+    if (description == NULL)
         return NULL;
-    }
-    result->pg = pg;
-    result->next = NULL;
-    copy_command(result->command, sizeof result->command, pg);
-    return result;
-}
-
-tp_result *tp__result_append(tp_result *head, tp_result *next)
-{
-    if (head == NULL)
-        return next;
-    tp_result *last = head;
-    while (last->next != NULL)
-        last = last->next;
-    last->next = next;
-    return head;
-}
-
-void tp_result_free(tp_result *result)
-{
-    while (result != NULL) {
-        tp_result *next = result->next;
-        PQclear(result->pg);
-        free(result);
-        result = next;
-    }
+    description->described = true;
+    for (int i = 0; i < description->nparams; i++)
+        description->param_oids[i] = PQparamtype(pg, i);
+    if (PQnfields(pg) == 0)
+        return description;
+    description->columns = tp__result_columns(pg);
+    if (description->columns != NULL)
+        return description;
+    tp__description_release(description);
+    return NULL;
 }
 
 static void copy_field(char *out, size_t room, const PGresult *pg, int field)
@@ -80,48 +98,4 @@ void tp__result_error(const PGresult *pg, struct tp_error *err)
     err->retryable = tp_sqlstate_retryable(err->code);
     if (err->message[0] == '\0')
         tp__text_copy(err->message, sizeof err->message, PQresultErrorMessage(pg));
-}
-
-size_t tp_result_rows(const tp_result *result)
-{
-    return (size_t)PQntuples(result->pg);
-}
-
-size_t tp_result_columns(const tp_result *result)
-{
-    return (size_t)PQnfields(result->pg);
-}
-
-const char *tp_result_column_name(const tp_result *result, size_t column)
-{
-    return PQfname(result->pg, (int)column);
-}
-
-uint32_t tp_result_column_type(const tp_result *result, size_t column)
-{
-    return PQftype(result->pg, (int)column);
-}
-
-const char *tp_result_value(const tp_result *result, size_t row, size_t column, size_t *len)
-{
-    if (PQgetisnull(result->pg, (int)row, (int)column))
-        return NULL;
-    *len = (size_t)PQgetlength(result->pg, (int)row, (int)column);
-    return PQgetvalue(result->pg, (int)row, (int)column);
-}
-
-const char *tp_result_command(const tp_result *result)
-{
-    return result->command;
-}
-
-int64_t tp_result_count(const tp_result *result)
-{
-    const char *text = PQcmdTuples(result->pg);
-    return text[0] != '\0' ? strtoll(text, NULL, 10) : 0;
-}
-
-const tp_result *tp_result_next(const tp_result *result)
-{
-    return result->next;
 }

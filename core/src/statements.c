@@ -4,25 +4,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* FNV-1a, eight bytes at a time with a final mix: texts are compared anyway, the hash
- * only has to spread. 0 is kept for "all". */
-uint64_t tp__sql_hash(const char *sql, size_t len)
-{
-    uint64_t hash = 0xcbf29ce484222325u ^ len;
-    while (len >= 8) {
-        uint64_t word;
-        memcpy(&word, sql, 8);
-        hash = (hash ^ word) * 0x9e3779b97f4a7c15u;
-        hash ^= hash >> 32;
-        sql += 8;
-        len -= 8;
-    }
-    while (len-- > 0)
-        hash = (hash ^ (unsigned char)*sql++) * 0x100000001b3u;
-    hash ^= hash >> 29;
-    return hash != 0 ? hash : 1;
-}
-
 bool tp__statements_init(struct tp_statements *statements, int room)
 {
     memset(statements, 0, sizeof *statements);
@@ -40,7 +21,7 @@ static void free_list(struct tp_list *head)
 {
     struct tp_list *node, *following;
     TP_LIST_EACH(node, following, head)
-    free(TP_CONTAINER(node, struct tp_statement, recent));
+    tp__statement_free(TP_CONTAINER(node, struct tp_statement, recent));
     tp__list_init(head);
 }
 
@@ -63,8 +44,7 @@ struct tp_statement *tp__statements_find(struct tp_statements *statements, const
                                          size_t len, uint64_t hash)
 {
     struct tp_statement *at = *bucket_of(statements, hash);
-    while (at != NULL &&
-           !(at->hash == hash && at->sql_len == len && memcmp(at->sql, sql, len) == 0))
+    while (at != NULL && !tp__description_is_of(at->description, sql, len, hash))
         at = at->next;
     if (at != NULL && statements->recent.next != &at->recent) {
         tp__list_remove(&at->recent);
@@ -73,37 +53,32 @@ struct tp_statement *tp__statements_find(struct tp_statements *statements, const
     return at;
 }
 
-struct tp_statement *tp__statement_new(struct tp_statements *statements, const char *sql,
-                                       size_t len, int nparams, bool named)
+void tp__statement_name(struct tp_statements *statements, char out[TP_STATEMENT_NAME])
 {
-    struct tp_statement *statement;
-    size_t types = (size_t)nparams * sizeof *statement->types;
-    statement = malloc(sizeof *statement + types + len + 1);
+    snprintf(out, TP_STATEMENT_NAME, "tp_%u", ++statements->last_name);
+}
+
+struct tp_statement *tp__statement_new(struct tp_description *description, const char *name)
+{
+    struct tp_statement *statement = calloc(1, sizeof *statement);
     if (statement == NULL)
         return NULL;
     tp__list_init(&statement->recent);
-    statement->next = NULL;
-    statement->hash = tp__sql_hash(sql, len);
-    statement->nparams = nparams;
-    statement->types = (uint32_t *)(void *)(statement + 1);
-    statement->sql = (char *)(statement + 1) + types;
-    statement->sql_len = len;
-    memcpy(statement->sql, sql, len);
-    statement->sql[len] = '\0';
-    statement->name[0] = '\0';
-    if (named)
-        snprintf(statement->name, sizeof statement->name, "tp_%u", ++statements->last_name);
+    statement->description = tp__description_retain(description);
+    snprintf(statement->name, sizeof statement->name, "%s", name);
     return statement;
 }
 
 void tp__statement_free(struct tp_statement *statement)
 {
+    if (statement != NULL)
+        tp__description_release(statement->description);
     free(statement);
 }
 
 static void remove_entry(struct tp_statements *statements, struct tp_statement *statement)
 {
-    struct tp_statement **link = bucket_of(statements, statement->hash);
+    struct tp_statement **link = bucket_of(statements, statement->description->hash);
     while (*link != statement)
         link = &(*link)->next;
     *link = statement->next;
@@ -112,7 +87,7 @@ static void remove_entry(struct tp_statements *statements, struct tp_statement *
     if (statement->name[0] != '\0')
         tp__list_push_back(&statements->dead, &statement->recent);
     else
-        free(statement);
+        tp__statement_free(statement);
 }
 
 bool tp__statements_insert(struct tp_statements *statements, struct tp_statement *statement)
@@ -121,7 +96,7 @@ bool tp__statements_insert(struct tp_statements *statements, struct tp_statement
     if (full)
         remove_entry(statements,
                      TP_CONTAINER(statements->recent.prev, struct tp_statement, recent));
-    struct tp_statement **bucket = bucket_of(statements, statement->hash);
+    struct tp_statement **bucket = bucket_of(statements, statement->description->hash);
     statement->next = *bucket;
     *bucket = statement;
     tp__list_push_front(&statements->recent, &statement->recent);
@@ -135,7 +110,7 @@ void tp__statements_drop(struct tp_statements *statements, uint64_t hash)
     TP_LIST_EACH(node, following, &statements->recent)
     {
         struct tp_statement *statement = TP_CONTAINER(node, struct tp_statement, recent);
-        if (hash == 0 || statement->hash == hash)
+        if (hash == 0 || statement->description->hash == hash)
             remove_entry(statements, statement);
     }
 }

@@ -1,6 +1,5 @@
 /* The prepared statements of one connection: a map from SQL text to the name under
- * which the server knows it, with the types of its parameters; least recently used
- * ones go first.
+ * which the server knows it, with its description; least recently used ones go first.
  *
  * Owns: its entries. A pointer to an entry is good until the next insert, drop or
  * deinit. Names of statements that went are kept until the connection has told the
@@ -8,18 +7,17 @@
 #ifndef TP_STATEMENTS_H
 #define TP_STATEMENTS_H
 
+#include "description.h"
 #include "list.h"
 #include "tidepool.h"
 
+enum { TP_STATEMENT_NAME = 16 };
+
 struct tp_statement {
-    struct tp_list recent;     /* most recently used first */
-    struct tp_statement *next; /* of the same bucket */
-    uint64_t hash;
-    char name[16]; /* "" when the server keeps no statement (prepare = false) */
-    int nparams;
-    uint32_t *types; /* nparams of them, in the same block */
-    size_t sql_len;
-    char *sql; /* in the same block */
+    struct tp_list recent;              /* most recently used first */
+    struct tp_statement *next;          /* of the same bucket */
+    struct tp_description *description; /* counted */
+    char name[TP_STATEMENT_NAME]; /* "" when the server keeps no statement (prepare = false) */
 };
 
 struct tp_statements {
@@ -30,8 +28,6 @@ struct tp_statements {
     unsigned last_name;
 };
 
-uint64_t tp__sql_hash(const char *sql, size_t len);
-
 /* `room` statements at most, at least 1. False when memory is short. */
 bool tp__statements_init(struct tp_statements *statements, int room);
 void tp__statements_deinit(struct tp_statements *statements);
@@ -40,10 +36,12 @@ void tp__statements_deinit(struct tp_statements *statements);
 struct tp_statement *tp__statements_find(struct tp_statements *statements, const char *sql,
                                          size_t len, uint64_t hash);
 
-/* An entry that is not in the map yet, with a fresh name when `named`; NULL when
- * memory is short. It goes in with _insert or away with tp__statement_free. */
-struct tp_statement *tp__statement_new(struct tp_statements *statements, const char *sql,
-                                       size_t len, int nparams, bool named);
+/* A name that was never given before goes to `out`. */
+void tp__statement_name(struct tp_statements *statements, char out[TP_STATEMENT_NAME]);
+
+/* An entry that is not in the map yet; NULL when memory is short. It retains the
+ * description, and goes in with _insert or away with tp__statement_free. */
+struct tp_statement *tp__statement_new(struct tp_description *description, const char *name);
 void tp__statement_free(struct tp_statement *statement);
 
 /* Owns the entry from now on. Returns whether another had to go. */

@@ -2,8 +2,8 @@
  *
  * An operation lives in a userdata ("tidepool.op") that is made before anything is
  * begun, so that a Lua error at any point abandons it when it is collected. The database
- * keeps the operation of its last call for the next one; a call that finds it busy (it was
- * made from within another, or a Lua error cut that one off) makes its own and keeps that.
+ * keeps the operation of its last call for the next one, by a weak reference: nothing but
+ * the call itself holds one that is busy. A call from within another makes its own.
  * Thread: the lua_State's. */
 #ifndef TPB_CALL_H
 #define TPB_CALL_H
@@ -11,6 +11,8 @@
 #include <lua.h>
 
 #include "db.h"
+#include "encode.h"
+#include "rows.h"
 #include "tidepool.h"
 
 #define TPB_OP "tidepool.op"
@@ -25,7 +27,42 @@ enum tpb_answer {
     TPB_TAG      /* control: the command tag, by the simple protocol */
 };
 
+struct tpb_call {
+    tp_op *op;
+    bool busy;
+    int codecs; /* stack index of the program's codecs during a call that has parameters, or 0 */
+    struct tpb_params params;
+    struct tp_buf scratch; /* for what is decoded */
+};
+
+/* The options of one call, from {sql, timeout_ms = ...}. */
+struct tpb_call_options {
+    struct tp_query query;
+    struct tpb_decode decode;
+};
+
 void tpb_call_open(lua_State *L);
+
+/* Pushes an operation of the database that is not busy, and makes it so. */
+struct tpb_call *tpb_call_push(lua_State *L, struct tpb_db *db, int db_index);
+/* The call has ended: the operation lets go of what it holds. */
+void tpb_call_end(struct tpb_call *call);
+
+/* Takes SQL text or {sql, options...} at stack index 2, which becomes the text; parameters
+ * are behind it up to index `last`. Misuse raises. */
+void tpb_call_check(lua_State *L, const struct tpb_db *db, int last, enum tpb_answer answer,
+                    struct tpb_call_options *out);
+/* What can be known to be wrong before anything is sent. */
+bool tpb_call_check_query(const struct tp_query *query, struct tp_error *err);
+/* Tells on_query of a query that has ended; the SQL text is at stack index `sql`. */
+void tpb_call_tell(lua_State *L, struct tpb_db *db, int db_index, int sql,
+                   const struct tp_query *query, int64_t elapsed_us, const struct tp_error *err);
+/* This thread holds every connection itself, so waiting would be in vain; but some may be
+ * held by objects that the program has lost. True when it is worth another try. */
+bool tpb_call_find_lost(lua_State *L, const struct tpb_call *call);
+/* Drives the operation until rows, a result, its end or its failure, and gives it its
+ * parameters (the values from stack index 3 on) on the way. After TP_FAILED err is set. */
+enum tp_step tpb_call_step(lua_State *L, struct tpb_call *call, int nparams, struct tp_error *err);
 
 /* The call of a method: SQL text or {sql, options...} at stack index 2, parameters
  * after it up to index `last`; `db_index` is where the database is. Returns what the

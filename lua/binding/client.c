@@ -4,8 +4,11 @@
 #include <string.h>
 
 #include "call.h"
+#include "copy.h"
 #include "error.h"
 #include "errors.h"
+#include "pipeline.h"
+#include "stream.h"
 
 enum { KEEP_GUARDS = 64 };
 
@@ -280,16 +283,26 @@ static bool first_use(lua_State *L, struct guard *guard, int db_index, struct tp
 
 /* The database is pushed behind the parameters; the client stays at index 1, so that it
  * lives as long as the call. */
-static int query(lua_State *L, enum tpb_answer answer)
+static struct client *begin(lua_State *L, int *db_index, struct tp_error *err)
 {
     struct client *client = check_client(L, 1);
-    int last = lua_gettop(L);
-    struct tp_error err;
-    if (!is_out(client))
-        return fail_released(L);
-    int db_index = push_db(L);
+    if (!is_out(client)) {
+        tp__error_set(err, TP_ERR_VALIDATION, "the connection was released");
+        return NULL;
+    }
+    *db_index = push_db(L);
     if ((client->guard->unseen || !client->guard->placed) &&
-        !first_use(L, client->guard, db_index, &err))
+        !first_use(L, client->guard, *db_index, err))
+        return NULL;
+    return client;
+}
+
+static int query(lua_State *L, enum tpb_answer answer)
+{
+    int last = lua_gettop(L), db_index;
+    struct tp_error err;
+    struct client *client = begin(L, &db_index, &err);
+    if (client == NULL)
         return tpb_fail(L, &err);
     return tpb_call_query(L, tpb_db_check(L, db_index), db_index, last, &client->guard->lease,
                           answer);
@@ -313,6 +326,62 @@ static int client_value(lua_State *L)
 static int client_exec(lua_State *L)
 {
     return query(L, TPB_COMMAND);
+}
+
+static int run_pipeline(lua_State *L, int run(lua_State *, struct tpb_db *, int, const tp_lease *))
+{
+    int db_index;
+    struct tp_error err;
+    lua_settop(L, 3);
+    struct client *client = begin(L, &db_index, &err);
+    if (client == NULL)
+        return tpb_fail(L, &err);
+    return run(L, tpb_db_check(L, db_index), db_index, &client->guard->lease);
+}
+
+static int client_pipeline(lua_State *L)
+{
+    return run_pipeline(L, tpb_pipeline_run);
+}
+
+static int client_query_many(lua_State *L)
+{
+    return run_pipeline(L, tpb_pipeline_many);
+}
+
+/* All its errors are raised. */
+static int client_each(lua_State *L)
+{
+    int last = lua_gettop(L), db_index;
+    struct tp_error err;
+    struct client *client = begin(L, &db_index, &err);
+    if (client == NULL) {
+        tpb_push_error(L, &err);
+        return lua_error(L);
+    }
+    return tpb_stream_each(L, tpb_db_check(L, db_index), db_index, 1, last, &client->guard->lease);
+}
+
+static int copy(lua_State *L,
+                int (*run)(lua_State *L, struct tpb_db *db, int db_index, const tp_lease *lease))
+{
+    struct tp_error err;
+    int db_index;
+    lua_settop(L, 4);
+    struct client *client = begin(L, &db_index, &err);
+    if (client == NULL)
+        return tpb_fail(L, &err);
+    return run(L, tpb_db_check(L, db_index), db_index, &client->guard->lease);
+}
+
+static int client_copy_in(lua_State *L)
+{
+    return copy(L, tpb_copy_in);
+}
+
+static int client_copy_out(lua_State *L)
+{
+    return copy(L, tpb_copy_out);
 }
 
 static int client_script(lua_State *L)
@@ -388,6 +457,11 @@ void tpb_client_open(lua_State *L)
         {"value", client_value},
         {"exec", client_exec},
         {"script", client_script},
+        {"each", client_each},
+        {"query_many", client_query_many},
+        {"_pipeline", client_pipeline},
+        {"_copy_in", client_copy_in},
+        {"_copy_out", client_copy_out},
         {"control", client_control},
         {"ping", client_ping},
         {"release", client_release},

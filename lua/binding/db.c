@@ -5,9 +5,12 @@
 
 #include "call.h"
 #include "client.h"
+#include "copy.h"
 #include "error.h"
 #include "errors.h"
+#include "pipeline.h"
 #include "stats_table.h"
+#include "stream.h"
 
 static const char db_tag = 'd'; /* its address is the tag */
 
@@ -85,6 +88,14 @@ static void set_state(lua_State *L, const tp_config *config)
     push_warnings(L, config);
     lua_setfield(L, -2, "warnings");
     lua_setiuservalue(L, -2, TPB_DB_STATE);
+    lua_newtable(L);
+    lua_setiuservalue(L, -2, TPB_DB_COLUMNS);
+    lua_newtable(L);
+    lua_createtable(L, 0, 1);
+    lua_pushliteral(L, "v");
+    lua_setfield(L, -2, "__mode");
+    lua_setmetatable(L, -2);
+    lua_setiuservalue(L, -2, TPB_DB_OPS);
 }
 
 int tpb_db_new(lua_State *L)
@@ -100,6 +111,7 @@ int tpb_db_new(lua_State *L)
     luaL_setmetatable(L, TPB_DB);
     set_state(L, *config);
     db->watch_queries = tp_config_bool(*config, "log.queries");
+    db->timeout_ms = tp_config_int(*config, "query_timeout_ms");
     db->slow_us = tp_config_int(*config, "log.slow_ms") * 1000;
     if (tp_pool_open(&db->pool, *config, &err) != TP_OK)
         return tpb_fail(L, &err);
@@ -200,9 +212,83 @@ static int db_exec(lua_State *L)
     return query(L, TPB_COMMAND);
 }
 
+static int db_each(lua_State *L)
+{
+    return tpb_stream_each(L, tpb_db_check(L, 1), 1, 1, lua_gettop(L), NULL);
+}
+
+static int db_pipeline(lua_State *L)
+{
+    return tpb_pipeline_run(L, tpb_db_check(L, 1), 1, NULL);
+}
+
+static int db_query_many(lua_State *L)
+{
+    return tpb_pipeline_many(L, tpb_db_check(L, 1), 1, NULL);
+}
+
+static int db_copy_in(lua_State *L)
+{
+    struct tpb_db *db = tpb_db_check(L, 1);
+    lua_settop(L, 4);
+    return tpb_copy_in(L, db, 1, NULL);
+}
+
+static int db_copy_out(lua_State *L)
+{
+    struct tpb_db *db = tpb_db_check(L, 1);
+    lua_settop(L, 4);
+    return tpb_copy_out(L, db, 1, NULL);
+}
+
 static int db_script(lua_State *L)
 {
     return query(L, TPB_SCRIPT);
+}
+
+int tpb_db_push_codecs(lua_State *L, const struct tpb_db *db, int index)
+{
+    if (!db->has_codecs)
+        return 0;
+    tpb_db_push_state(L, index);
+    lua_getfield(L, -1, "codecs");
+    lua_remove(L, -2);
+    return lua_gettop(L);
+}
+
+static void check_codec_function(lua_State *L, const char *name)
+{
+    if (lua_getfield(L, 2, name) != LUA_TFUNCTION && !lua_isnil(L, -1))
+        luaL_error(L, "define_type: '%s' must be a function", name);
+    lua_pop(L, 1);
+}
+
+/* db:define_type{name =, decode = function(text), encode = function(value)}: true, or nil and
+ * an error. */
+static int db_define_type(lua_State *L)
+{
+    struct tpb_db *db = tpb_db_check(L, 1);
+    struct tp_error err;
+    luaL_checktype(L, 2, LUA_TTABLE);
+    lua_settop(L, 2);
+    if (lua_getfield(L, 2, "name") != LUA_TSTRING)
+        luaL_error(L, "define_type: 'name' must be a string");
+    check_codec_function(L, "decode");
+    check_codec_function(L, "encode");
+    tpb_db_push_state(L, 1);
+    if (lua_getfield(L, -1, "codecs") != LUA_TTABLE) {
+        lua_pop(L, 1);
+        lua_newtable(L);
+        lua_pushvalue(L, -1);
+        lua_setfield(L, -3, "codecs");
+    }
+    lua_pushvalue(L, 2);
+    lua_setfield(L, -2, lua_tostring(L, 3));
+    if (tp_pool_force_text(db->pool, lua_tostring(L, 3), &err) != TP_OK)
+        return tpb_fail(L, &err);
+    db->has_codecs = true;
+    lua_pushboolean(L, 1);
+    return 1;
 }
 
 static int db_ping(lua_State *L)
@@ -371,6 +457,10 @@ void tpb_db_open(lua_State *L)
         {"value", db_value},
         {"exec", db_exec},
         {"script", db_script},
+        {"each", db_each},
+        {"query_many", db_query_many},
+        {"_pipeline", db_pipeline},
+        {"define_type", db_define_type},
         {"ping", db_ping},
         {"release", tpb_client_release_to},
         {"wait_ready", db_wait_ready},
@@ -381,6 +471,8 @@ void tpb_db_open(lua_State *L)
         {"option", db_option},
         {"drain", db_drain},
         {"close", db_close},
+        {"_copy_in", db_copy_in},
+        {"_copy_out", db_copy_out},
         {"_state", db_internals},
         {"_watch_queries", db_watch_queries},
         {"_count_retry", db_count_retry},

@@ -1,9 +1,9 @@
 /* The database object of Lua ("tidepool.db"): a pool.
  *
- * Its userdata has one reference to the pool and three user values: its state in Lua, a
- * table with `guards` (free ones, kept for the next acquire), `on_event` and `on_query`
- * (functions of lua/tidepool, or nil); the operation of the last call; and the guard that
- * was released last.
+ * Its userdata has one reference to the pool and some user values, of which the first is
+ * its state in Lua: a table with `guards` (free ones, kept for the next acquire), `codecs`
+ * (of types that the program has defined), `warnings`, `on_event` and `on_query` (functions
+ * of lua/tidepool, or nil).
  * Owns: its reference to the pool. Thread: the lua_State's. */
 #ifndef TPB_DB_H
 #define TPB_DB_H
@@ -16,13 +16,22 @@
 #define TPB_DB "tidepool.db"
 
 /* The user values of a database. */
-enum { TPB_DB_STATE = 1, TPB_DB_OP, TPB_DB_GUARD, TPB_DB_VALUES = TPB_DB_GUARD };
+enum {
+    TPB_DB_STATE = 1,
+    TPB_DB_OPS,     /* the operation of the last call, in a weak table */
+    TPB_DB_GUARD,   /* the guard that was released last */
+    TPB_DB_COLUMNS, /* lists of columns by the number of their description */
+    TPB_DB_VALUES = TPB_DB_COLUMNS
+};
 
 struct tpb_db {
     const void *tag; /* tells the kinds of userdata apart; see tpb_has_tag */
     tp_pool *pool;
     void *guard;        /* the third user value, or NULL */
     bool watch_queries; /* on_query wants to hear of every query */
+    int columns_kept;
+    bool has_codecs;    /* the program has defined types */
+    int64_t timeout_ms; /* of a query that says none itself; 0: none */
     int64_t slow_us;    /* and of those that take as long as this; 0: of none */
 };
 
@@ -42,6 +51,9 @@ static inline void *tpb_has_tag(lua_State *L, int index, const void *tag)
         return NULL;
     return data;
 }
+
+/* Pushes {type name = {decode =, encode =}} and returns where it is, or returns 0. */
+int tpb_db_push_codecs(lua_State *L, const struct tpb_db *db, int index);
 
 struct tpb_db *tpb_db_check(lua_State *L, int index);
 /* Pushes the state table of the database at `index`. */

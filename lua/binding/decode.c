@@ -11,108 +11,67 @@
 /* PostgreSQL's MAXDIM. */
 #define ARRAY_DIMENSIONS 6
 
-/* Columns whose types fit on the C stack. */
-#define FEW_COLUMNS 16
-
-/* What a decoder keeps on the Lua stack, from `base` on, below what it makes. */
-enum { SLOT_ARRAY, SLOT_BYTEA, SLOT_TYPES, SLOTS };
-
-/* A buffer that lives as long as its slot. */
-struct scratch {
-    char *data;
-    size_t room;
-};
-
-/* One walk over a result. */
-struct decoder {
-    lua_State *L;
-    const tp_result *result;
-    const struct tpb_decode *how;
-    struct tp_error *err;
-    int base;
-    int names;     /* where the columns' names begin, or 0 */
-    size_t column; /* the one being read */
-    size_t columns;
-    const struct tp_type_info *types; /* of the columns, or NULL: looked up one by one */
-    struct scratch array, bytea;
-};
-
-static bool push_text(struct decoder *d, const struct tp_type_info *type, const char *text,
+static bool push_text(struct tpb_decoder *d, const struct tp_type *type, const char *text,
                       size_t len);
 
-/* ------------------------------------------------------------ the decoder */
+/* ------------------------------------------------------------------ errors */
 
-/* Twenty slots beyond the columns' names are enough for an array of six
- * dimensions with JSON in it; json_decode.c asks for its own. */
-static void begin(struct decoder *d, lua_State *L, const tp_result *result,
-                  const struct tpb_decode *how, struct tp_error *err)
+bool tpb_malformed(struct tpb_decoder *d, const char *what)
 {
-    memset(d, 0, sizeof *d);
-    d->L = L;
-    d->result = result;
-    d->how = how;
-    d->err = err;
-    d->columns = tp_result_columns(result);
-    d->base = lua_gettop(L) + 1;
-    luaL_checkstack(L, SLOTS + LUA_MINSTACK, "decoding a result");
-    lua_settop(L, d->base + SLOTS - 1);
-}
-
-/* Leaves the value at the top alone on the stack, or nothing. */
-static bool end(struct decoder *d, bool good)
-{
-    if (good)
-        lua_replace(d->L, d->base);
-    lua_settop(d->L, good ? d->base : d->base - 1);
-    return good;
-}
-
-static char *scratch_room(struct decoder *d, struct scratch *scratch, int slot, size_t len)
-{
-    if (len > scratch->room || scratch->data == NULL) {
-        size_t room = len < 256 ? 256 : len + len / 2;
-        scratch->data = lua_newuserdata(d->L, room);
-        scratch->room = room;
-        lua_replace(d->L, d->base + slot);
-    }
-    return scratch->data;
-}
-
-static bool malformed(struct decoder *d, const char *what)
-{
-    const char *name = tp_result_column_name(d->result, d->column);
     char text[sizeof d->err->column];
 
-    tp__text_copy(text, sizeof text, name);
+    tp__text_copy(text, sizeof text, d->column);
     tp__error_set(d->err, TP_ERR_DATABASE, "column \"%s\" has a malformed value of type %s", text,
                   what);
-    tp__text_copy(d->err->column, sizeof d->err->column, name);
+    tp__text_copy(d->err->column, sizeof d->err->column, d->column);
     return false;
 }
 
-/* ------------------------------------------------------------------ values */
+/* ----------------------------------------------------------------- scalars */
 
-static bool push_integer(struct decoder *d, const char *text, size_t len)
+void tpb_push_absent(const struct tpb_decoder *d)
+{
+    if (d->how->null_sentinel)
+        tpb_push_null(d->L);
+    else
+        lua_pushnil(d->L);
+}
+
+/* A copy with a NUL behind it; NULL (and the error) when memory is short. */
+static const char *terminated(struct tpb_decoder *d, const char *text, size_t len)
+{
+    tp__buf_clear(d->scratch);
+    tp__buf_append(d->scratch, text, len);
+    const char *copy = tp__buf_cstr(d->scratch);
+    if (copy == NULL)
+        tp__error_set(d->err, TP_ERR_MEMORY, "out of memory for a value");
+    return copy;
+}
+
+static bool push_integer(struct tpb_decoder *d, const char *text, size_t len)
 {
     int64_t value;
 
     if (!tpb_integer_parse(text, len, &value))
-        return malformed(d, "integer");
+        return tpb_malformed(d, "integer");
     lua_pushinteger(d->L, (lua_Integer)value);
     return true;
 }
 
-static bool push_float(struct decoder *d, const char *text, size_t len)
+static bool push_float(struct tpb_decoder *d, const char *text, size_t len)
 {
     double value;
+    const char *copy = terminated(d, text, len);
 
-    if (!tpb_float_parse(text, len, &value))
-        return malformed(d, "float");
+    if (copy == NULL)
+        return false;
+    if (!tpb_float_parse(copy, len, &value))
+        return tpb_malformed(d, "float");
     lua_pushnumber(d->L, (lua_Number)value);
     return true;
 }
 
-static bool push_numeric(struct decoder *d, const char *text, size_t len)
+bool tpb_push_numeric(struct tpb_decoder *d, const char *text, size_t len)
 {
     int64_t value;
 
@@ -126,32 +85,46 @@ static bool push_numeric(struct decoder *d, const char *text, size_t len)
     return true;
 }
 
-static bool push_bytea(struct decoder *d, const char *text, size_t len)
+bool tpb_push_json(struct tpb_decoder *d, const char *text, size_t len)
 {
-    char *bytes = scratch_room(d, &d->bytea, SLOT_BYTEA, len);
-    long n = tp_bytea_decode(text, len, (unsigned char *)bytes);
+    const char *copy = terminated(d, text, len);
 
-    if (n < 0)
-        return malformed(d, "bytea");
-    lua_pushlstring(d->L, bytes, (size_t)n);
-    return true;
-}
-
-static bool push_json(struct decoder *d, const char *text, size_t len)
-{
-    if (tpb_json_decode(d->L, text, len, d->err))
+    if (copy == NULL)
+        return false;
+    if (tpb_json_decode(d->L, copy, len, d->err))
         return true;
-    tp__text_copy(d->err->column, sizeof d->err->column,
-                  tp_result_column_name(d->result, d->column));
+    tp__text_copy(d->err->column, sizeof d->err->column, d->column);
     return false;
 }
 
-/* ------------------------------------------------------------------ arrays */
+static bool push_bytea(struct tpb_decoder *d, const char *text, size_t len)
+{
+    unsigned char *bytes = lua_newuserdatauv(d->L, len > 0 ? len : 1, 0);
+    long n = tp_bytea_decode(text, len, bytes);
+
+    if (n < 0)
+        return tpb_malformed(d, "bytea");
+    lua_pushlstring(d->L, (const char *)bytes, (size_t)n);
+    lua_remove(d->L, -2);
+    return true;
+}
+
+/* -------------------------------------------------------------- containers */
+
+/* Every container unescapes into memory of its own: one can be in another. Ends with the
+ * container alone above where that memory lay. */
+static bool end_container(struct tpb_decoder *d, int base, bool good, bool failed, const char *what)
+{
+    if (!good || lua_gettop(d->L) != base + 1)
+        return failed ? false : tpb_malformed(d, what);
+    lua_remove(d->L, base);
+    return true;
+}
 
 /* A walk over one array: its lists lie on the Lua stack, the outermost first. */
 struct array_walk {
-    struct decoder *d;
-    struct tp_type_info element;
+    struct tpb_decoder *d;
+    const struct tp_type *element;
     int depth;
     lua_Integer next[ARRAY_DIMENSIONS]; /* the free index of each list */
     bool failed;                        /* by an element, which has set the error */
@@ -163,7 +136,7 @@ static bool visit_element(struct array_walk *walk, const char *text, size_t len)
         return false;
     if (text == NULL) {
         tpb_push_null(walk->d->L);
-    } else if (!push_text(walk->d, &walk->element, text, len)) {
+    } else if (!push_text(walk->d, walk->element, text, len)) {
         walk->failed = true;
         return false;
     }
@@ -191,199 +164,182 @@ static bool visit_array(void *ctx, int event, const char *text, size_t len)
     return true;
 }
 
-static bool push_array(struct decoder *d, const struct tp_type_info *type, const char *text,
+static bool push_array(struct tpb_decoder *d, const struct tp_type *type, const char *text,
                        size_t len)
 {
-    char *scratch = scratch_room(d, &d->array, SLOT_ARRAY, len);
-    int top = lua_gettop(d->L);
-    struct array_walk walk = {.d = d};
+    struct array_walk walk = {.d = d, .element = type->element};
 
-    tp_type_lookup(type->element, &walk.element);
-    if (tp_array_walk(text, len, type->delimiter, scratch, visit_array, &walk) && walk.depth == 0 &&
-        lua_gettop(d->L) == top + 1)
-        return true;
-    return walk.failed ? false : malformed(d, "array");
+    luaL_checkstack(d->L, LUA_MINSTACK, "decoding an array");
+    char *scratch = lua_newuserdatauv(d->L, len + 1, 0);
+    int base = lua_gettop(d->L);
+    bool good =
+        tp_array_walk(text, len, type->delimiter, scratch, visit_array, &walk) && walk.depth == 0;
+    return end_container(d, base, good, walk.failed, "array");
+}
+
+struct composite_walk {
+    struct tpb_decoder *d;
+    const struct tp_type *type;
+    int fields;
+    bool failed;
+};
+
+static bool visit_field(void *ctx, int field, const char *text, size_t len)
+{
+    struct composite_walk *walk = ctx;
+    const struct tp_type *type = walk->type;
+
+    walk->fields = field + 1;
+    /* "()" has one empty field, and stands for none. */
+    if (field >= type->nfields)
+        return type->nfields == 0 && text == NULL;
+    if (text == NULL) {
+        tpb_push_absent(walk->d);
+    } else if (!push_text(walk->d, type->fields[field].type, text, len)) {
+        walk->failed = true;
+        return false;
+    }
+    lua_setfield(walk->d->L, -2, type->fields[field].name);
+    return true;
+}
+
+static bool push_composite(struct tpb_decoder *d, const struct tp_type *type, const char *text,
+                           size_t len)
+{
+    struct composite_walk walk = {.d = d, .type = type};
+
+    luaL_checkstack(d->L, LUA_MINSTACK, "decoding a composite value");
+    char *scratch = lua_newuserdatauv(d->L, len + 1, 0);
+    int base = lua_gettop(d->L);
+    lua_createtable(d->L, 0, type->nfields);
+    bool good =
+        tp_composite_walk(text, len, scratch, visit_field, &walk) && walk.fields >= type->nfields;
+    return end_container(d, base, good, walk.failed, type->name);
+}
+
+static bool visit_pair(void *ctx, const char *key, size_t key_len, const char *value,
+                       size_t value_len)
+{
+    struct tpb_decoder *d = ctx;
+
+    lua_pushlstring(d->L, key, key_len);
+    if (value != NULL)
+        lua_pushlstring(d->L, value, value_len);
+    else
+        tpb_push_null(d->L);
+    lua_rawset(d->L, -3);
+    return true;
+}
+
+static bool push_hstore(struct tpb_decoder *d, const char *text, size_t len)
+{
+    luaL_checkstack(d->L, LUA_MINSTACK, "decoding an hstore");
+    char *scratch = lua_newuserdatauv(d->L, len + 1, 0);
+    int base = lua_gettop(d->L);
+    lua_newtable(d->L);
+    return end_container(d, base, tp_hstore_walk(text, len, scratch, visit_pair, d), false,
+                         "hstore");
+}
+
+/* "[1,2.5]" */
+static bool push_vector(struct tpb_decoder *d, const char *text, size_t len)
+{
+    const char *at = text + 1, *end = text + len - 1;
+
+    if (len < 2 || text[0] != '[' || *end != ']')
+        return tpb_malformed(d, "vector");
+    lua_newtable(d->L);
+    for (lua_Integer i = 1; at < end; i++) {
+        const char *comma = memchr(at, ',', (size_t)(end - at));
+        size_t size = (size_t)((comma != NULL ? comma : end) - at);
+        if (!push_float(d, at, size))
+            return false;
+        lua_rawseti(d->L, -2, i);
+        at += size + 1;
+    }
+    return true;
+}
+
+/* ------------------------------------------------------------------ codecs */
+
+/* Whether the program has a codec for the type; then what it makes of the text is pushed,
+ * or *good is false. */
+static bool push_by_codec(struct tpb_decoder *d, const struct tp_type *type, const char *text,
+                          size_t len, bool *good)
+{
+    lua_State *L = d->L;
+
+    if (lua_getfield(L, d->codecs, type->name) != LUA_TTABLE) {
+        lua_pop(L, 1);
+        return false;
+    }
+    if (lua_getfield(L, -1, "decode") != LUA_TFUNCTION) {
+        lua_pop(L, 2);
+        return false;
+    }
+    lua_remove(L, -2);
+    lua_pushlstring(L, text, len);
+    *good = lua_pcall(L, 1, 1, 0) == LUA_OK;
+    if (!*good) {
+        const char *why = lua_tostring(L, -1);
+        tp__error_set(d->err, TP_ERR_VALIDATION, "the codec of type %s failed: %s", type->name,
+                      why != NULL ? why : luaL_typename(L, -1));
+        tp__text_copy(d->err->column, sizeof d->err->column, d->column);
+    }
+    return true;
 }
 
 /* ------------------------------------------------------------- dispatching */
 
-/* Pushes a value that is not NULL. When it returns false, what lies on the
- * stack is for end() to clear. */
-static bool push_text(struct decoder *d, const struct tp_type_info *type, const char *text,
+static bool push_plain(struct tpb_decoder *d, const struct tp_type *type, const char *text,
+                       size_t len)
+{
+    bool good;
+
+    if (d->codecs != 0 && !type->binary && type->name[0] != '\0' &&
+        push_by_codec(d, type, text, len, &good))
+        return good;
+    lua_pushlstring(d->L, text, len);
+    return true;
+}
+
+static bool push_text(struct tpb_decoder *d, const struct tp_type *type, const char *text,
                       size_t len)
 {
     switch (type->kind) {
     case TP_KIND_BOOL:
-        lua_pushboolean(d->L, text[0] == 't');
+        lua_pushboolean(d->L, len > 0 && text[0] == 't');
         return true;
     case TP_KIND_INT:
         return push_integer(d, text, len);
     case TP_KIND_FLOAT:
         return push_float(d, text, len);
     case TP_KIND_NUMERIC:
-        return push_numeric(d, text, len);
+        return tpb_push_numeric(d, text, len);
     case TP_KIND_BYTEA:
         return push_bytea(d, text, len);
     case TP_KIND_JSON:
-        return push_json(d, text, len);
+        return tpb_push_json(d, text, len);
     case TP_KIND_ARRAY:
         return push_array(d, type, text, len);
+    case TP_KIND_COMPOSITE:
+        return push_composite(d, type, text, len);
+    case TP_KIND_HSTORE:
+        return push_hstore(d, text, len);
+    case TP_KIND_VECTOR:
+        return push_vector(d, text, len);
     case TP_KIND_TEXT:
+    case TP_KIND_RANGE:
+    case TP_KIND_MULTIRANGE:
         break;
     }
-    lua_pushlstring(d->L, text, len);
-    return true;
+    return push_plain(d, type, text, len);
 }
 
-static bool push_cell(struct decoder *d, size_t row, size_t column)
+bool tpb_push_value(struct tpb_decoder *d, const struct tp_type *type, bool binary,
+                    const char *bytes, size_t len)
 {
-    struct tp_type_info type;
-    size_t len = 0;
-    const char *text = tp_result_value(d->result, row, column, &len);
-
-    if (text == NULL) {
-        if (d->how->null_sentinel)
-            tpb_push_null(d->L);
-        else
-            lua_pushnil(d->L);
-        return true;
-    }
-    d->column = column;
-    if (d->types != NULL)
-        return push_text(d, &d->types[column], text, len);
-    tp_type_lookup(tp_result_column_type(d->result, column), &type);
-    return push_text(d, &type, text, len);
-}
-
-/* -------------------------------------------------------------------- rows */
-
-static bool push_list(struct decoder *d, size_t row)
-{
-    lua_createtable(d->L, (int)d->columns, 0);
-    for (size_t c = 0; c < d->columns; ++c) {
-        if (!push_cell(d, row, c))
-            return false;
-        lua_rawseti(d->L, -2, (int)c + 1);
-    }
-    return true;
-}
-
-/* A NULL is stored too, as nil: it must replace an earlier column of its name. */
-static bool push_record(struct decoder *d, size_t row)
-{
-    lua_createtable(d->L, 0, (int)d->columns);
-    for (size_t c = 0; c < d->columns; ++c) {
-        if (d->names != 0)
-            lua_pushvalue(d->L, d->names + (int)c);
-        else
-            lua_pushstring(d->L, tp_result_column_name(d->result, c));
-        if (!push_cell(d, row, c))
-            return false;
-        lua_rawset(d->L, -3);
-    }
-    return true;
-}
-
-static bool push_one_row(struct decoder *d, size_t row)
-{
-    return d->how->arrays ? push_list(d, row) : push_record(d, row);
-}
-
-/* ------------------------------------------------------------------ result */
-
-static void set_command(struct decoder *d)
-{
-    const char *command = tp_result_command(d->result);
-
-    lua_pushstring(d->L, command != NULL ? command : "");
-    lua_setfield(d->L, -2, "command");
-    lua_pushinteger(d->L, (lua_Integer)tp_result_count(d->result));
-    lua_setfield(d->L, -2, "count");
-}
-
-/* Pushes the name of every column, once for all rows. */
-static void push_names(struct decoder *d)
-{
-    luaL_checkstack(d->L, (int)d->columns + LUA_MINSTACK, "decoding a result");
-    d->names = lua_gettop(d->L) + 1;
-    for (size_t c = 0; c < d->columns; ++c)
-        lua_pushstring(d->L, tp_result_column_name(d->result, c));
-}
-
-/* Looks every column's type up, once for all rows. */
-static void find_types(struct decoder *d, struct tp_type_info few[FEW_COLUMNS])
-{
-    struct tp_type_info *types = few;
-
-    if (d->columns > FEW_COLUMNS) {
-        types = lua_newuserdata(d->L, d->columns * sizeof *types);
-        lua_replace(d->L, d->base + SLOT_TYPES);
-    }
-    for (size_t c = 0; c < d->columns; ++c)
-        tp_type_lookup(tp_result_column_type(d->result, c), &types[c]);
-    d->types = types;
-}
-
-/* Pushes the list of {name=, type=, oid=}. */
-static void push_columns(struct decoder *d)
-{
-    lua_createtable(d->L, (int)d->columns, 0);
-    for (size_t c = 0; c < d->columns; ++c) {
-        lua_createtable(d->L, 0, 3);
-        lua_pushvalue(d->L, d->names + (int)c);
-        lua_setfield(d->L, -2, "name");
-        lua_pushstring(d->L, d->types[c].name);
-        lua_setfield(d->L, -2, "type");
-        lua_pushinteger(d->L, (lua_Integer)d->types[c].oid);
-        lua_setfield(d->L, -2, "oid");
-        lua_rawseti(d->L, -2, (int)c + 1);
-    }
-}
-
-bool tpb_push_result(lua_State *L, const tp_result *result, const struct tpb_decode *how,
-                     struct tp_error *err)
-{
-    struct tp_type_info few[FEW_COLUMNS];
-    size_t rows = tp_result_rows(result);
-    struct decoder d;
-
-    begin(&d, L, result, how, err);
-    find_types(&d, few);
-    push_names(&d);
-    lua_createtable(L, (int)rows, 3);
-    set_command(&d);
-    push_columns(&d);
-    lua_setfield(L, -2, "columns");
-    for (size_t r = 0; r < rows; ++r) {
-        if (!push_one_row(&d, r))
-            return end(&d, false);
-        lua_rawseti(L, -2, (lua_Integer)r + 1);
-    }
-    return end(&d, true);
-}
-
-bool tpb_push_row(lua_State *L, const tp_result *result, size_t row, const struct tpb_decode *how,
-                  struct tp_error *err)
-{
-    struct decoder d;
-
-    begin(&d, L, result, how, err);
-    return end(&d, push_one_row(&d, row));
-}
-
-bool tpb_push_value(lua_State *L, const tp_result *result, size_t row, size_t column,
-                    const struct tpb_decode *how, struct tp_error *err)
-{
-    struct decoder d;
-
-    begin(&d, L, result, how, err);
-    return end(&d, push_cell(&d, row, column));
-}
-
-void tpb_push_command(lua_State *L, const tp_result *result)
-{
-    struct decoder d = {.L = L, .result = result};
-
-    lua_createtable(L, 0, 2);
-    set_command(&d);
+    if (binary)
+        return tpb_push_binary(d, type, (const unsigned char *)bytes, len);
+    return push_text(d, type, bytes, len);
 }

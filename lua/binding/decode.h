@@ -1,4 +1,4 @@
-/* Results to Lua values.
+/* Values of PostgreSQL to Lua values, from their text or binary form alike.
  *
  *   bool                   boolean
  *   int2, int4, int8, oid  integer, exact
@@ -9,44 +9,68 @@
  *   json, jsonb            the value (see json_decode.h)
  *   arrays of these        list of values, nested by dimension; a NULL in it is
  *                          tidepool.null
+ *   composite types        table by field name; a NULL field as a NULL column
+ *   hstore                 table of strings; a NULL in it is tidepool.null
+ *   vector                 list of floats
  *   everything else        string, as the server writes it
  *   NULL                   nil; with `null_sentinel` tidepool.null
+ *   a type with a codec of the program's (tidepool's define_type): what that makes of
+ *   the text
  *
- * Owns: nothing. Every function borrows the result for the call; buffers
- * belong to Lua, so that a Lua error on the way leaks nothing.
- * Returns: true with one value pushed, or false with nothing pushed and the
- * error filled in.
- * Errors: TP_ERR_DATABASE for text that no server writes and for JSON that is
- * nested too deeply, with err->column. Nothing is raised but what the Lua
- * allocator and luaL_checkstack raise. Thread: the lua_State's. */
+ * Owns: nothing. Every function borrows the bytes for the call; scratch memory is the
+ * caller's, or belongs to Lua, so that a Lua error on the way leaks nothing.
+ * Returns: true with one value pushed, or false with the error filled in and anything
+ * on the stack, for the caller to cut off.
+ * Errors: TP_ERR_DATABASE for bytes that no server writes and for JSON that is nested too
+ * deeply, with err->column; TP_ERR_VALIDATION when a codec of the program's fails.
+ * Nothing is raised but what the Lua allocator and luaL_checkstack raise.
+ * Thread: the lua_State's. */
 #ifndef TPB_DECODE_H
 #define TPB_DECODE_H
 
 #include <lua.h>
 #include <stdbool.h>
 
+#include "buf.h"
 #include "tidepool.h"
+
+/* In what shape rows come. */
+enum tpb_as {
+    TPB_AS_ROWS,    /* tables by name */
+    TPB_AS_ARRAYS,  /* lists by position */
+    TPB_AS_COLUMNS, /* one list for each column */
+    TPB_AS_LAZY     /* objects that decode a cell when it is read */
+};
 
 /* The options of one call. */
 struct tpb_decode {
-    bool arrays;            /* rows are lists by position, not tables by name */
+    enum tpb_as as;
     bool null_sentinel;     /* NULL is tidepool.null, not nil */
     bool numeric_as_number; /* numeric is a number, not a string */
 };
 
-/* The list of all rows, with the fields count, command and columns = list of
- * {name=, type=, oid=}; `type` is "" for a type that is not built in. Of
- * columns with the same name a row has the last one. */
-bool tpb_push_result(lua_State *L, const tp_result *result, const struct tpb_decode *how,
-                     struct tp_error *err);
+struct tpb_decoder {
+    lua_State *L;
+    const struct tpb_decode *how;
+    struct tp_error *err;
+    struct tp_buf *scratch; /* the caller's, for texts that are made of binary forms */
+    const char *column;     /* the name of the one being read */
+    int codecs;             /* stack index of {type name = codec}, or 0 */
+};
 
-/* One row, or one value; `row` and `column` must exist. */
-bool tpb_push_row(lua_State *L, const tp_result *result, size_t row, const struct tpb_decode *how,
-                  struct tp_error *err);
-bool tpb_push_value(lua_State *L, const tp_result *result, size_t row, size_t column,
-                    const struct tpb_decode *how, struct tp_error *err);
+/* Pushes a value that is not NULL. */
+bool tpb_push_value(struct tpb_decoder *d, const struct tp_type *type, bool binary,
+                    const char *bytes, size_t len);
+/* Pushes what stands for NULL in a row. */
+void tpb_push_absent(const struct tpb_decoder *d);
 
-/* {command = "INSERT", count = 3}. Pushes always. */
-void tpb_push_command(lua_State *L, const tp_result *result);
+/* decode_binary.c */
+bool tpb_push_binary(struct tpb_decoder *d, const struct tp_type *type, const unsigned char *bytes,
+                     size_t len);
+/* Sets the error for a value that no server writes. Returns false. */
+bool tpb_malformed(struct tpb_decoder *d, const char *what);
+/* Pushes values that both forms have: from the text of a numeric, of JSON. */
+bool tpb_push_numeric(struct tpb_decoder *d, const char *text, size_t len);
+bool tpb_push_json(struct tpb_decoder *d, const char *text, size_t len);
 
 #endif

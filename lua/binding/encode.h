@@ -1,13 +1,21 @@
-/* Lua values to the parameters of a statement, by the types the server expects.
+/* Lua values to the parameters of a statement, by the types the server expects: the mirror
+ * of decode.h. What comes of a value of some type can be sent as one.
  *
  *   nil, tidepool.null   NULL
- *   boolean              t/f to bool, true/false to text and JSON
- *   number               decimal; checked against the range of int2/4/8 and oid
- *   string               text as it is (also for json: it is taken as JSON text);
- *                        raw bytes to bytea
- *   table                JSON to json/jsonb and to a type that is not known;
- *                        an array to an array type (see encode_array.h)
+ *   boolean              to bool, text and JSON
+ *   number               to all scalar types; checked against the range of int2/4/8, oid
+ *                        and float4
+ *   string               text as the server reads it, to any type (also to json: it is
+ *                        taken as JSON text); raw bytes to bytea
+ *   table                JSON to json/jsonb and to a type that is not known; to arrays (see
+ *                        encode_array.h), composite types, hstore and vector (see
+ *                        encode_composite.c)
  *   tidepool.json(v)     JSON, whatever v is
+ *   any value            of a type with a codec of the program's: what that makes of it
+ *
+ * The binary form goes where it says the same and is cheaper: numbers, booleans, bytes, and
+ * tables of what has one. A table with a part that has none goes as text, and so does what
+ * depends on the session's settings.
  *
  * Owns: struct tpb_params owns its memory, and lives in the caller's userdata,
  * so that a Lua error on the way leaks nothing. Strings are not copied: their
@@ -29,7 +37,7 @@
 #define TPB_PARAMS_MAX 65535
 
 struct tpb_params {
-    struct tp_buf arena;    /* the text of what is not a Lua string, NUL-terminated */
+    struct tp_buf arena;    /* what is not a Lua string; a NUL is behind each value */
     struct tp_param *items; /* `count` of them, ready for tp_op_params */
     size_t *offsets;        /* where an item begins in the arena, or SIZE_MAX */
     int count, room;
@@ -41,27 +49,25 @@ void tpb_params_deinit(struct tpb_params *params); /* as after init: may be repe
 void tpb_params_clear(struct tpb_params *params);
 
 /* Encodes the `n` values from stack index `first` on for the types that the
- * operation reports. `out` is cleared first; its items are good until it is
- * used again and as long as the values stay on the Lua stack. */
-bool tpb_encode_params(lua_State *L, int first, int n, const tp_op *op, struct tpb_params *out,
-                       struct tp_error *err);
+ * operation reports. `codecs` is the stack index of {type name = codec}, or 0.
+ * `out` is cleared first; its items are good until it is used again and as long
+ * as the values stay on the Lua stack. */
+bool tpb_encode_params(lua_State *L, int first, int n, const tp_op *op, int codecs,
+                       struct tpb_params *out, struct tp_error *err);
 
-/* The same for `expected` parameters whose types type_of tells (0: unknown). */
-typedef uint32_t tpb_param_type_fn(const void *ctx, int i);
+/* The same for `expected` parameters whose types type_of tells. */
+typedef const struct tp_type *tpb_param_type_fn(const void *ctx, int i);
 bool tpb_encode_values(lua_State *L, int first, int n, int expected, tpb_param_type_fn *type_of,
-                       const void *ctx, struct tpb_params *out, struct tp_error *err);
+                       const void *ctx, int codecs, struct tpb_params *out, struct tp_error *err);
 
-/* Appends the text of one value that is not NULL and not a table for a list,
- * as it stands outside of an array. Errors say nothing of the parameter. */
-bool tpb_encode_text(lua_State *L, int index, const struct tp_type_info *type, struct tp_buf *out,
-                     struct tp_error *err);
-
-/* Sets a validation error "a table cannot be sent as int4", where `what` is "a
- * table". Returns false. */
-bool tpb_encode_refuse(const char *what, const struct tp_type_info *type, struct tp_error *err);
-
-/* Puts `where` (ASCII, short) before the message of a validation error; the
- * message is cut at a character's boundary to fit. Returns false. */
-bool tpb_encode_blame(const char *where, struct tp_error *err);
+/* Append the text or the binary form (without a length) of one value that is not NULL, as
+ * COPY has it before anything is escaped. In binary form strings are digits for integers
+ * and otherwise what the codec of the core's understands, under any session settings.
+ * Errors say nothing of the parameter, but that a value has no binary form ("a string cannot
+ * be sent in binary form as money"); then the buffer may end in a part of the value. */
+bool tpb_encode_text(lua_State *L, int index, const struct tp_type *type, int codecs,
+                     struct tp_buf *out, struct tp_error *err);
+bool tpb_encode_binary(lua_State *L, int index, const struct tp_type *type, int codecs,
+                       struct tp_buf *out, struct tp_error *err);
 
 #endif

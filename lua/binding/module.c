@@ -5,8 +5,11 @@
 
 #include "call.h"
 #include "client.h"
+#include "copy.h"
 #include "db.h"
 #include "errors.h"
+#include "lazy.h"
+#include "stream.h"
 #include "tidepool.h"
 #include "values.h"
 
@@ -128,6 +131,11 @@ TPB_EXPORT int luaopen_tidepool_core(lua_State *L)
     luaL_newlib(L, functions);
     tpb_register_values(L, lua_gettop(L));
     tpb_call_open(L);
+    tpb_copy_open(L);
+    tpb_lazy_open(L);
+    tpb_stream_open(L);
+    tpb_lazy_open(L);
+    tpb_stream_open(L);
     tpb_errors_open(L);
     lua_setfield(L, -2, "error_meta");
     tpb_client_open(L);

@@ -8,9 +8,11 @@
 -- argument types only. See README.md for the whole of the interface.
 -- @module tidepool
 local core = require "tidepool.core"
+local copy = require "tidepool.copy"
 local events = require "tidepool.events"
 local log = require "tidepool.log"
 local options = require "tidepool.options"
+local pipeline = require "tidepool.pipeline"
 local scope = require "tidepool.scope"
 local transaction = require "tidepool.transaction"
 
@@ -36,10 +38,14 @@ local function extend(methods, more)
     end
 end
 
+extend(core.db_methods, copy.methods)
+extend(core.connection_methods, copy.methods)
 extend(core.db_methods, events.methods)
 extend(core.db_methods, scope.methods)
 extend(core.db_methods, transaction.db_methods)
 extend(core.connection_methods, transaction.connection_methods)
+core.db_methods.pipeline = pipeline.run
+core.connection_methods.pipeline = pipeline.run
 core.db_methods.quote_identifier = function(_, name)
     return core.quote_identifier(name)
 end

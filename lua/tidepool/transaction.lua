@@ -7,6 +7,7 @@
 -- comes back as nil, err; any other error is raised again after the rollback.
 -- @module tidepool.transaction
 local core = require "tidepool.core"
+local pipeline = require "tidepool.pipeline"
 
 local M = { db_methods = {}, connection_methods = {} }
 
@@ -93,13 +94,28 @@ function Transaction:__tostring()
     return ("tidepool.transaction (%s)"):format(self.ended and "ended" or "open")
 end
 
-for _, name in ipairs { "query", "one", "value", "exec", "script" } do
+for _, name in ipairs {
+    "query", "one", "value", "exec", "script", "query_many", "_pipeline", "copy_in", "copy_out",
+} do
     Transaction[name] = function(self, ...)
         if self.ended then
             return nil, new_error("validation", "the transaction has ended")
         end
         return self.connection[name](self.connection, ...)
     end
+end
+
+--- tx:pipeline(fn, options): as db:pipeline.
+function Transaction:pipeline(fn, options)
+    return pipeline.run(self, fn, options)
+end
+
+--- tx:each(sql, ...): as db:each; all its errors are raised.
+function Transaction:each(...)
+    if self.ended then
+        error(new_error("validation", "the transaction has ended"), 0)
+    end
+    return self.connection:each(...)
 end
 
 -- What became of fn: its results after a good end; otherwise how it failed.

@@ -104,7 +104,11 @@ static struct tp_query query_of(const struct ask *ask)
                              .nparams = ask->nparams,
                              .deadline = tp_now() + (ask->ms != 0 ? ask->ms : 20000) * (int64_t)MS,
                              .idempotent = ask->idempotent,
-                             .simple = ask->simple};
+                             .simple = ask->simple,
+                             .stream = ask->stream,
+                             .wait_us = ask->wait_us,
+                             .max_rows = ask->max_rows,
+                             .max_bytes = ask->max_bytes};
     return query;
 }
 
@@ -114,27 +118,62 @@ void live_begin(tp_op *op, const tp_lease *lease, const struct ask *ask)
     tp_op_query(op, lease, &query);
 }
 
-static void give_params(tp_op *op, const struct ask *ask, struct tp_param *params)
+static void give_params(tp_op *op, struct ask *ask)
 {
     assert_int_equal(tp_op_param_count(op), ask->nparams);
     for (int i = 0; i < ask->nparams; i++) {
-        params[i].data = ask->params[i];
-        params[i].len = ask->params[i] != NULL ? strlen(ask->params[i]) : 0;
-        params[i].binary = false;
-        assert_true(tp_op_param_type(op, i) != 0);
+        ask->given[i].data = ask->params[i];
+        ask->given[i].len = ask->params[i] != NULL ? strlen(ask->params[i]) : 0;
+        ask->given[i].binary = false;
+        assert_non_null(tp_op_param_type(op, i));
     }
-    tp_op_params(op, params);
+    tp_op_params(op, ask->given);
 }
 
-enum tp_step live_finish(tp_op *op, const struct ask *ask)
+enum tp_step live_move(tp_op *op, struct ask *ask)
 {
-    struct tp_param params[8];
     for (;;) {
         enum tp_step step = live_by_hand ? drive_by_hand(op) : tp_drive(op);
         if (step != TP_ENCODE)
             return step;
-        give_params(op, ask, params);
+        give_params(op, ask);
     }
+}
+
+enum tp_step live_collect(tp_op *op, struct ask *ask, struct live_result **results)
+{
+    enum tp_step step;
+    int attempts = 0;
+    *results = NULL;
+    while ((step = live_move(op, ask)) == TP_ROWS || step == TP_RESULT) {
+        if (tp_op_attempts(op) > attempts) {
+            live_result_free(*results);
+            *results = NULL;
+        }
+        attempts = tp_op_attempts(op);
+        if (step == TP_ROWS)
+            live_result_take_rows(results, op);
+        else
+            live_result_take_end(results, op);
+    }
+    if (step == TP_FAILED) {
+        live_result_free(*results);
+        *results = NULL;
+    }
+    return step;
+}
+
+/* What live_finish has driven last. */
+static struct {
+    const tp_op *op;
+    struct live_result *result;
+} last;
+
+enum tp_step live_finish(tp_op *op, struct ask *ask)
+{
+    live_result_free(last.result);
+    last.op = op;
+    return live_collect(op, ask, &last.result);
 }
 
 enum tp_step live_step_to_wire(tp_op *op)
@@ -170,13 +209,15 @@ void live_ask(tp_op *op, const tp_lease *lease, struct ask ask)
 
 /* ------------------------------------------------------------------ results */
 
+const struct live_result *live_result(const tp_op *op)
+{
+    assert_ptr_equal(op, last.op);
+    return last.result;
+}
+
 const char *live_text(const tp_op *op)
 {
-    size_t len = 0;
-    const tp_result *result = tp_op_result(op);
-    assert_non_null(result);
-    assert_true(tp_result_rows(result) > 0);
-    return tp_result_value(result, 0, 0, &len);
+    return live_result_text(live_result(op), 0, 0, NULL);
 }
 
 long live_number(const tp_op *op)

@@ -3,6 +3,7 @@
 #define LIVE_SERVER_H
 
 #include "fake_pool.h"
+#include "live_result.h"
 
 /* Whether there is one; says in the output what is missing when not. */
 bool live_is_there(void);
@@ -23,13 +24,21 @@ struct ask {
     const char *params[8]; /* NULL: SQL NULL */
     int nparams;
     int ms; /* 0: 20 s */
-    bool idempotent, simple;
+    bool idempotent, simple, stream;
+    int64_t wait_us, max_rows, max_bytes;
+    struct tp_param given[8]; /* filled in from `params` when they are asked for */
 };
 
 /* Begins it. */
 void live_begin(tp_op *op, const tp_lease *lease, const struct ask *ask);
-/* Drives whatever was begun, giving the parameters when they are asked for. */
-enum tp_step live_finish(tp_op *op, const struct ask *ask);
+/* Moves on whatever was begun, giving the parameters when they are asked for: TP_ROWS,
+ * TP_RESULT, TP_DONE or TP_FAILED. */
+enum tp_step live_move(tp_op *op, struct ask *ask);
+/* The same until TP_DONE or TP_FAILED. What came goes to `results`, which is the caller's to
+ * free; after TP_FAILED it is NULL. */
+enum tp_step live_collect(tp_op *op, struct ask *ask, struct live_result **results);
+/* The same; live_result has what came. Thread: the main one. */
+enum tp_step live_finish(tp_op *op, struct ask *ask);
 /* Steps without waiting until the operation is on the wire (or has ended). */
 enum tp_step live_step_to_wire(tp_op *op);
 enum tp_step live_try(tp_op *op, const tp_lease *lease, struct ask ask);
@@ -38,7 +47,10 @@ void live_ask(tp_op *op, const tp_lease *lease, struct ask ask);
 #define TRY(op, lease, ...) live_try(op, lease, (struct ask){__VA_ARGS__})
 #define DO(op, lease, ...) live_ask(op, lease, (struct ask){__VA_ARGS__})
 
-/* The first value of the last result as a number, or its text. */
+/* What came of the operation that live_finish has driven last, which has to be this one.
+ * Borrowed until the next. */
+const struct live_result *live_result(const tp_op *op);
+/* The first value of it as a number, or its text. */
 long live_number(const tp_op *op);
 const char *live_text(const tp_op *op);
 /* Asks and returns the number. */

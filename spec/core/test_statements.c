@@ -12,12 +12,25 @@ static struct tp_statement *find(struct tp_statements *statements, const char *s
     return tp__statements_find(statements, sql, strlen(sql), tp__sql_hash(sql, strlen(sql)));
 }
 
+static struct tp_statement *make(struct tp_statements *statements, const char *sql, size_t len,
+                                 int nparams, bool named)
+{
+    char name[TP_STATEMENT_NAME] = "";
+    struct tp_description *description = tp__description_new(sql, len, nparams);
+    assert_non_null(description);
+    if (named)
+        tp__statement_name(statements, name);
+    struct tp_statement *statement = tp__statement_new(description, name);
+    assert_non_null(statement);
+    tp__description_release(description); /* the statement has its own reference */
+    return statement;
+}
+
 /* Inserts a statement with one parameter of type `type`; returns whether one went. */
 static bool insert(struct tp_statements *statements, const char *sql, uint32_t type)
 {
-    struct tp_statement *statement = tp__statement_new(statements, sql, strlen(sql), 1, true);
-    assert_non_null(statement);
-    statement->types[0] = type;
+    struct tp_statement *statement = make(statements, sql, strlen(sql), 1, true);
+    statement->description->param_oids[0] = type;
     return tp__statements_insert(statements, statement);
 }
 
@@ -30,9 +43,9 @@ static void what_was_inserted_is_found_by_its_text(void **state)
     assert_false(insert(&statements, "select $1", 23));
     struct tp_statement *found = find(&statements, "select $1");
     assert_non_null(found);
-    assert_string_equal(found->sql, "select $1");
-    assert_int_equal(found->nparams, 1);
-    assert_int_equal(found->types[0], 23);
+    assert_string_equal(found->description->sql, "select $1");
+    assert_int_equal(found->description->nparams, 1);
+    assert_int_equal(found->description->param_oids[0], 23);
     assert_null(find(&statements, "select $"));
     assert_null(find(&statements, "select $1 "));
     assert_null(find(&statements, ""));
@@ -46,7 +59,7 @@ static void texts_may_contain_anything(void **state)
     struct tp_statements statements;
     static const char text[] = "select\0 1";
     assert_true(tp__statements_init(&statements, 2));
-    struct tp_statement *statement = tp__statement_new(&statements, text, sizeof text - 1, 0, true);
+    struct tp_statement *statement = make(&statements, text, sizeof text - 1, 0, true);
     tp__statements_insert(&statements, statement);
     assert_ptr_equal(tp__statements_find(&statements, text, sizeof text - 1,
                                          tp__sql_hash(text, sizeof text - 1)),
@@ -144,16 +157,16 @@ static void texts_that_collide_are_kept_apart(void **state)
     assert_true(tp__statements_init(&statements, 16));
     for (int i = 0; i < 16; i++) {
         snprintf(sql, sizeof sql, "q%d", i);
-        struct tp_statement *statement = tp__statement_new(&statements, sql, strlen(sql), 1, true);
-        statement->hash = 16; /* as if */
-        statement->types[0] = (uint32_t)i;
+        struct tp_statement *statement = make(&statements, sql, strlen(sql), 1, true);
+        statement->description->hash = 16; /* as if */
+        statement->description->param_oids[0] = (uint32_t)i;
         tp__statements_insert(&statements, statement);
     }
     for (int i = 15; i >= 0; i--) {
         snprintf(sql, sizeof sql, "q%d", i);
         struct tp_statement *found = tp__statements_find(&statements, sql, strlen(sql), 16);
         assert_non_null(found);
-        assert_int_equal(found->types[0], i);
+        assert_int_equal(found->description->param_oids[0], i);
     }
     assert_null(tp__statements_find(&statements, "q1", 2, 32)); /* that bucket, another hash */
     assert_true(insert(&statements, "one more", 0)); /* q15 was found first, so it goes */
@@ -195,7 +208,7 @@ static void dropping_by_hash_leaves_the_others(void **state)
     assert_null(find(&statements, "a"));
     assert_int_equal(take_all_dead(&statements), 2);
     insert(&statements, "a", 5); /* it goes on after that */
-    assert_int_equal(find(&statements, "a")->types[0], 5);
+    assert_int_equal(find(&statements, "a")->description->param_oids[0], 5);
     tp__statements_deinit(&statements);
 }
 
@@ -242,7 +255,7 @@ static void statements_without_a_name_need_no_farewell(void **state)
     for (int i = 0; i < 3; i++) {
         char sql[32];
         snprintf(sql, sizeof sql, "select %d", i);
-        struct tp_statement *one = tp__statement_new(&statements, sql, strlen(sql), 0, false);
+        struct tp_statement *one = make(&statements, sql, strlen(sql), 0, false);
         assert_string_equal(one->name, "");
         tp__statements_insert(&statements, one);
     }

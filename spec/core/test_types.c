@@ -12,20 +12,26 @@
 #include <string.h>
 
 #include "backoff.h" /* for its random numbers */
-#include "buf.h"
+#include "catalog.h"
 #include "clock.h"
-#include "tidepool.h"
+#include "types.h"
 
 /* ------------------------------------------------------------------- types */
 
+static uint32_t element_of(const struct tp_type *type)
+{
+    return type->element != NULL ? type->element->oid : 0;
+}
+
 static void assert_type(uint32_t oid, const char *name, enum tp_type_kind kind, uint32_t element)
 {
-    struct tp_type_info info;
-    tp_type_lookup(oid, &info);
-    assert_int_equal(info.oid, oid);
-    assert_string_equal(info.name, name);
-    assert_int_equal(info.kind, kind);
-    assert_int_equal(info.element, element);
+    const struct tp_type *type = tp_type_builtin(oid);
+    assert_non_null(type);
+    assert_int_equal(type->oid, oid);
+    assert_int_equal(type->base, oid);
+    assert_string_equal(type->name, name);
+    assert_int_equal(type->kind, kind);
+    assert_int_equal(element_of(type), element);
 }
 
 static void common_types_are_known_by_oid(void **state)
@@ -61,37 +67,37 @@ static void a_type_that_is_not_built_in_is_text_without_a_name(void **state)
 {
     (void)state;
     static const uint32_t oids[] = {0, 1, 15, 16384, UINT32_MAX};
-    for (size_t i = 0; i < sizeof oids / sizeof oids[0]; i++) {
-        struct tp_type_info info;
-        memset(&info, 1, sizeof info);
-        tp_type_lookup(oids[i], &info);
-        assert_type(oids[i], "", TP_KIND_TEXT, 0);
-        assert_int_equal(info.delimiter, ',');
-    }
+    const struct tp_type *unknown = tp__type_unknown();
+    for (size_t i = 0; i < sizeof oids / sizeof oids[0]; i++)
+        assert_null(tp_type_builtin(oids[i]));
+    assert_int_equal(unknown->oid, 0);
+    assert_string_equal(unknown->name, "");
+    assert_int_equal(unknown->kind, TP_KIND_TEXT);
+    assert_null(unknown->element);
+    assert_int_equal(unknown->delimiter, ',');
+    assert_false(unknown->binary);
 }
 
 static void boxes_are_delimited_by_semicolons(void **state)
 {
     (void)state;
-    for (uint32_t oid = 0; oid < 7000; oid++) {
-        struct tp_type_info info;
-        tp_type_lookup(oid, &info);
-        assert_int_equal(info.delimiter, oid == 603 || oid == 1020 ? ';' : ',');
-    }
+    const struct tp_type *type;
+    for (size_t i = 0; (type = tp__type_builtin_at(i)) != NULL; i++)
+        assert_int_equal(type->delimiter, type->oid == 603 || type->oid == 1020 ? ';' : ',');
 }
 
 static void every_array_has_an_element_that_is_known(void **state)
 {
     (void)state;
     int arrays = 0;
-    for (uint32_t oid = 0; oid < 7000; oid++) {
-        struct tp_type_info array, element;
-        tp_type_lookup(oid, &array);
-        if (array.kind == TP_KIND_ARRAY) {
-            tp_type_lookup(array.element, &element);
-            assert_int_equal(array.name[0], '_');
-            assert_string_equal(array.name + 1, element.name);
-            assert_int_equal(array.delimiter, element.delimiter);
+    const struct tp_type *array;
+    for (size_t i = 0; (array = tp__type_builtin_at(i)) != NULL; i++) {
+        assert_ptr_equal(tp_type_builtin(array->oid), array);
+        if (array->kind == TP_KIND_ARRAY) {
+            assert_ptr_equal(array->element, tp_type_builtin(element_of(array)));
+            assert_int_equal(array->name[0], '_');
+            assert_string_equal(array->name + 1, array->element->name);
+            assert_int_equal(array->delimiter, array->element->delimiter);
             arrays++;
         }
     }
@@ -108,36 +114,53 @@ static int check_type_row(const char *line)
                &type, &category, &delimiter, &element) != 6) {
         return 0;
     }
-    struct tp_type_info info;
-    tp_type_lookup(oid, &info);
-    if (info.name[0] == '\0') { /* left out on purpose: rows of catalogues, pseudo-types */
+    const struct tp_type *known = tp_type_builtin(oid);
+    if (known == NULL) { /* left out on purpose: rows of catalogues, pseudo-types */
         assert_true(type == 'c' || type == 'p' || strncmp(name, "_pg_", 4) == 0);
         return 0;
     }
-    assert_string_equal(info.name, name);
-    assert_int_equal(info.delimiter, delimiter);
-    assert_int_equal(info.kind == TP_KIND_ARRAY, name[0] == '_');
-    assert_int_equal(info.element, name[0] == '_' ? element : 0);
+    assert_string_equal(known->name, name);
+    assert_int_equal(known->delimiter, delimiter);
+    assert_int_equal(known->kind == TP_KIND_ARRAY, name[0] == '_');
+    assert_int_equal(known->kind == TP_KIND_RANGE, type == 'r');
+    assert_int_equal(known->kind == TP_KIND_MULTIRANGE, type == 'm');
+    if (type != 'r' && type != 'm') /* of those pg_range has the element */
+        assert_int_equal(element_of(known), name[0] == '_' ? element : 0);
+    return 1;
+}
+
+/* One row of pg_range: type, subtype, multirange. */
+static int check_range_row(const char *line)
+{
+    unsigned oid, subtype, multirange;
+    if (sscanf(line, "insert ( %u %u %u", &oid, &subtype, &multirange) != 3)
+        return 0;
+    assert_int_equal(element_of(tp_type_builtin(oid)), subtype);
+    assert_int_equal(element_of(tp_type_builtin(multirange)), oid);
     return 1;
 }
 
 static void check_types_of(const char *path)
 {
     char line[1024];
-    bool in_pg_type = false;
-    int checked = 0;
+    bool in_pg_type = false, in_pg_range = false;
+    int types = 0, ranges = 0;
     FILE *file = fopen(path, "r");
     assert_non_null(file);
     print_message("           comparing with %s\n", path);
     while (fgets(line, sizeof line, file) != NULL) {
         if (strncmp(line, "create ", 7) == 0) {
             in_pg_type = strncmp(line, "create pg_type ", 15) == 0;
+            in_pg_range = strncmp(line, "create pg_range ", 16) == 0;
         } else if (in_pg_type) {
-            checked += check_type_row(line);
+            types += check_type_row(line);
+        } else if (in_pg_range) {
+            ranges += check_range_row(line);
         }
     }
     (void)fclose(file);
-    assert_true(checked >= 160); /* or the file was not what it seems */
+    assert_true(types >= 160); /* or the file was not what it seems */
+    assert_int_equal(ranges, 6);
 }
 
 static void every_base_type_of_postgresql_15_is_known(void **state)

@@ -1,0 +1,350 @@
+/* Requests on a connection: what is sent. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "codec.h"
+#include "conn.h"
+#include "conn_impl.h"
+#include "error.h"
+
+/* ---------------------------------------------------------------- beginning */
+
+static void begin(struct tp_conn *conn)
+{
+    tp__conn_clear_answer(conn);
+    tp__error_clear(&conn->error);
+    tp__description_release(conn->described);
+    conn->described = NULL;
+    tp__description_release(conn->expected);
+    conn->expected = NULL;
+    conn->binary = false;
+    conn->pipelined = false;
+    conn->pinging = false;
+    conn->describing = false;
+    conn->silent = 0;
+    conn->unread = false;
+    tp__conn_set_state(conn, TP_CONN_ASKING);
+}
+
+/* After a PQsend*: `sent` is its return. */
+static enum tp_status begun(struct tp_conn *conn, int sent)
+{
+    char why[256];
+    int left = sent ? PQflush(conn->pg) : -1;
+    if (left >= 0) {
+        conn->unsent = left > 0;
+        conn->events = TP_READ | (conn->unsent ? TP_WRITE : 0);
+        return TP_OK;
+    }
+    tp__conn_libpq_message(conn, why, sizeof why);
+    tp__conn_lose(conn, TP_ERR_CONNECTION, why);
+    return TP_ERR_CONNECTION;
+}
+
+static enum tp_status out_of_memory(struct tp_conn *conn, const char *what)
+{
+    tp__error_set(&conn->error, TP_ERR_MEMORY, "out of memory for %s", what);
+    tp__conn_set_state(conn, TP_CONN_READY);
+    return TP_ERR_MEMORY;
+}
+
+enum tp_status tp__conn_ask_simple(struct tp_conn *conn, const char *sql)
+{
+    begin(conn);
+    return begun(conn, PQsendQuery(conn->pg, sql));
+}
+
+enum tp_status tp__conn_ask_ping(struct tp_conn *conn)
+{
+    begin(conn);
+    conn->pinging = true;
+    return begun(conn, PQsendQuery(conn->pg, ""));
+}
+
+/* ---------------------------------------------------------------- preparing */
+
+/* Names that the cache has let go of ride along, a few at a time. They are numbers
+ * of ours, so no quoting is needed. In a failed transaction nothing can be deallocated, so
+ * the names wait for a better time. */
+static bool send_deallocations(struct tp_conn *conn)
+{
+    if (conn->transaction == TP_TX_FAILED)
+        return true;
+    for (int i = 0; i < 4; i++) {
+        char sql[48];
+        struct tp_statement *dead = tp__statements_take_dead(&conn->statements);
+        if (dead == NULL)
+            return true;
+        snprintf(sql, sizeof sql, "DEALLOCATE %s", dead->name);
+        tp__statement_free(dead);
+        if (!PQsendQueryParams(conn->pg, sql, 0, NULL, NULL, NULL, NULL, 0))
+            return false;
+        conn->silent++;
+    }
+    return true;
+}
+
+/* Parse, and before it what can ride along. libpq is in pipeline mode afterwards. */
+static bool send_parse(struct tp_conn *conn, const char *sql, int nparams, const Oid *types)
+{
+    conn->pipelined = true;
+    conn->prepared_name[0] = '\0';
+    if (tp__config_settings(conn->env.config)->prepare)
+        tp__statement_name(&conn->statements, conn->prepared_name);
+    if (!PQenterPipelineMode(conn->pg) || !send_deallocations(conn))
+        return false;
+    conn->silent++;
+    return PQsendPrepare(conn->pg, conn->prepared_name, sql, nparams, types);
+}
+
+enum tp_status tp__conn_ask_prepare(struct tp_conn *conn, const char *sql, size_t len)
+{
+    begin(conn);
+    tp__buf_clear(&conn->prepared_sql);
+    tp__buf_append(&conn->prepared_sql, sql, len);
+    if (tp__buf_cstr(&conn->prepared_sql) == NULL)
+        return out_of_memory(conn, "a prepared statement");
+    conn->describing = true;
+    return begun(conn, send_parse(conn, sql, 0, NULL) &&
+                           PQsendDescribePrepared(conn->pg, conn->prepared_name) &&
+                           PQpipelineSync(conn->pg));
+}
+
+enum tp_status tp__conn_ask_describe(struct tp_conn *conn, const char *sql, size_t len)
+{
+    begin(conn);
+    tp__buf_clear(&conn->prepared_sql);
+    tp__buf_append(&conn->prepared_sql, sql, len);
+    if (tp__buf_cstr(&conn->prepared_sql) == NULL)
+        return out_of_memory(conn, "a statement");
+    conn->pipelined = true;
+    conn->describing = true;
+    conn->silent = 1;
+    return begun(conn, PQenterPipelineMode(conn->pg) && PQsendPrepare(conn->pg, "", sql, 0, NULL) &&
+                           PQsendDescribePrepared(conn->pg, "") && PQpipelineSync(conn->pg));
+}
+
+struct tp_description *tp__conn_take_description(struct tp_conn *conn)
+{
+    struct tp_description *description = conn->described;
+    conn->described = NULL;
+    return description;
+}
+
+/* ---------------------------------------------------------------- executing */
+
+static bool make_room(struct tp_conn *conn, int nparams)
+{
+    if (nparams <= conn->room)
+        return true;
+    size_t room = (size_t)nparams + 16;
+    const char **values = realloc(conn->values, room * sizeof *values);
+    if (values != NULL)
+        conn->values = values;
+    int *lengths = realloc(conn->lengths, room * sizeof *lengths);
+    if (lengths != NULL)
+        conn->lengths = lengths;
+    int *formats = realloc(conn->formats, room * sizeof *formats);
+    if (formats != NULL)
+        conn->formats = formats;
+    if (values == NULL || lengths == NULL || formats == NULL)
+        return false;
+    conn->room = (int)room;
+    return true;
+}
+
+static bool set_params(struct tp_conn *conn, int n, const struct tp_param *params)
+{
+    if (!make_room(conn, n))
+        return false;
+    for (int i = 0; i < n; i++) {
+        conn->values[i] = params[i].data;
+        conn->lengths[i] = (int)params[i].len;
+        conn->formats[i] = params[i].binary;
+    }
+    return true;
+}
+
+/* Whether the session has the settings under which binary forms give the same text. The
+ * server reports them whenever they change. */
+bool tp__conn_has_settings(const struct tp_conn *conn, unsigned needs)
+{
+    static const struct {
+        unsigned need;
+        const char *name;
+    } settings[] = {
+        {TP_NEEDS_ISO_DATES, "DateStyle"},
+        {TP_NEEDS_UTC, "TimeZone"},
+        {TP_NEEDS_ISO_INTERVALS, "IntervalStyle"},
+    };
+    if ((needs & conn->unmet) != 0)
+        return false;
+    for (size_t i = 0; needs != 0 && i < sizeof settings / sizeof settings[0]; i++) {
+        const char *name = settings[i].name;
+        if ((needs & settings[i].need) != 0 &&
+            tp__conn_setting_need(name, PQparameterStatus(conn->pg, name)) != 0)
+            return false;
+    }
+    return true;
+}
+
+static int send_execute(struct tp_conn *conn, const struct tp_execution *execution)
+{
+    const struct tp_description *description = execution->description;
+    const char *name = execution->statement != NULL ? execution->statement->name : "";
+    int n = description->nparams;
+    if (execution->keep) {
+        if (!send_parse(conn, description->sql, n, description->param_oids))
+            return 0;
+        name = conn->prepared_name;
+    }
+    /* Without a name there is nothing but the text to go by. */
+    int sent = name[0] != '\0' || execution->keep
+                   ? PQsendQueryPrepared(conn->pg, name, n, conn->values, conn->lengths,
+                                         conn->formats, conn->binary)
+                   : PQsendQueryParams(conn->pg, description->sql, n, description->param_oids,
+                                       conn->values, conn->lengths, conn->formats, conn->binary);
+    return sent && (!execution->keep || PQpipelineSync(conn->pg));
+}
+
+/* Whether the exchange can be made on the socket itself. */
+static bool is_for_wire(const struct tp_conn *conn)
+{
+    return !conn->read_aside && !PQsslInUse(conn->pg) && !PQgssEncInUse(conn->pg);
+}
+
+static void begin_wire(struct tp_conn *conn)
+{
+    struct tp_wire_events on = {
+        .other = tp__conn_on_other, .error = tp__conn_on_error, .ctx = conn};
+    tp__wire_begin(&conn->wire, PQsocket(conn->pg), &on);
+}
+
+/* Whether rows are asked for in binary form. */
+static bool wants_binary(const struct tp_conn *conn, const struct tp_description *description)
+{
+    const struct tp_columns *columns = description->columns;
+    return columns != NULL && columns->binary && description->plain &&
+           tp__conn_has_settings(conn, columns->needs);
+}
+
+void tp__conn_expect(struct tp_conn *conn, struct tp_description *description)
+{
+    const struct tp_columns *columns = description->columns;
+    if (conn->expected != description) {
+        tp__description_release(conn->expected);
+        conn->expected = tp__description_retain(description);
+    }
+    conn->binary = wants_binary(conn, description);
+    conn->columns = conn->wire.active ? columns : NULL;
+    tp__wire_expect(&conn->wire, columns != NULL ? columns->count : 0);
+}
+
+static enum tp_status ask_on_wire(struct tp_conn *conn, const struct tp_execution *execution)
+{
+    begin_wire(conn);
+    tp__conn_expect(conn, execution->description);
+    if (!tp__wire_add(&conn->wire, execution->statement->name, execution->description->nparams,
+                      execution->params, conn->binary) ||
+        !tp__wire_sync(&conn->wire)) {
+        conn->wire.active = false;
+        return out_of_memory(conn, "parameters");
+    }
+    conn->events = TP_READ | (tp__wire_unsent(&conn->wire) > 0 ? TP_WRITE : 0);
+    return TP_OK;
+}
+
+enum tp_status tp__conn_ask_execute(struct tp_conn *conn, const struct tp_execution *execution)
+{
+    const struct tp_description *description = execution->description;
+    begin(conn);
+    /* A statement without columns may be one that libpq has to know of: SET, COPY. */
+    if (execution->statement != NULL && execution->statement->name[0] != '\0' &&
+        description->columns != NULL && description->plain && is_for_wire(conn))
+        return ask_on_wire(conn, execution);
+    tp__conn_expect(conn, execution->description);
+    /* The description is another connection's, and the table may have changed since: a text
+     * is understood of any type. */
+    conn->binary = conn->binary && !execution->keep;
+    if (!set_params(conn, description->nparams, execution->params))
+        return out_of_memory(conn, "parameters");
+    int sent = send_execute(conn, execution);
+    if (sent && execution->one_by_one && !conn->pipelined)
+        (void)PQsetSingleRowMode(conn->pg);
+    return begun(conn, sent);
+}
+
+/* ---------------------------------------------------------------- pipelines */
+
+/* What is sent at one go. */
+enum { PIPELINE_CHUNK = 32 * 1024 };
+
+enum tp_status tp__conn_ask_pipeline(struct tp_conn *conn)
+{
+    begin(conn);
+    conn->events = TP_READ;
+    if (is_for_wire(conn) && tp__config_settings(conn->env.config)->prepare)
+        begin_wire(conn);
+    else
+        conn->pipelined = PQenterPipelineMode(conn->pg);
+    if (conn->wire.active || conn->pipelined)
+        return TP_OK;
+    tp__conn_lose(conn, TP_ERR_CONNECTION, "the pipeline could not be begun");
+    return TP_ERR_CONNECTION;
+}
+
+enum tp_status tp__conn_pipeline_add(struct tp_conn *conn, const char *name,
+                                     const struct tp_description *description,
+                                     const struct tp_param *params)
+{
+    bool binary = wants_binary(conn, description);
+    int n = description->nparams;
+    if (conn->wire.active) {
+        if (!tp__wire_add(&conn->wire, name, n, params, binary))
+            return tp__error_set(&conn->error, TP_ERR_MEMORY, "out of memory for parameters");
+        if (tp__wire_unsent(&conn->wire) > PIPELINE_CHUNK)
+            tp__wire_send(&conn->wire);
+        conn->unsent = tp__wire_unsent(&conn->wire) > PIPELINE_CHUNK;
+    } else {
+        if (!set_params(conn, n, params))
+            return tp__error_set(&conn->error, TP_ERR_MEMORY, "out of memory for parameters");
+        if (name[0] != '\0'
+                ? !PQsendQueryPrepared(conn->pg, name, n, conn->values, conn->lengths,
+                                       conn->formats, binary)
+                : !PQsendQueryParams(conn->pg, description->sql, n, description->param_oids,
+                                     conn->values, conn->lengths, conn->formats, binary))
+            return begun(conn, 0);
+        conn->unsent = PQflush(conn->pg) > 0;
+    }
+    conn->events = TP_READ | (conn->unsent ? TP_WRITE : 0);
+    return TP_OK;
+}
+
+bool tp__conn_pipeline_is_full(const struct tp_conn *conn)
+{
+    return conn->wire.active ? tp__wire_unsent(&conn->wire) > PIPELINE_CHUNK : conn->unsent;
+}
+
+/* A statement that does not exist undoes what came before it. */
+static bool spoil(struct tp_conn *conn)
+{
+    static const char nothing[] = "tp_rolls_back_the_pipeline";
+    if (conn->wire.active)
+        return tp__wire_add(&conn->wire, nothing, 0, NULL, false);
+    return PQsendQueryPrepared(conn->pg, nothing, 0, NULL, NULL, NULL, 0);
+}
+
+enum tp_status tp__conn_pipeline_end(struct tp_conn *conn, bool keep)
+{
+    bool good = keep || spoil(conn);
+    if (!conn->wire.active)
+        return begun(conn, good && PQpipelineSync(conn->pg));
+    if (!good || !tp__wire_sync(&conn->wire)) {
+        tp__conn_lose(conn, TP_ERR_MEMORY, "out of memory for a pipeline");
+        return TP_ERR_MEMORY;
+    }
+    conn->unsent = false;
+    conn->events = TP_READ | (tp__wire_unsent(&conn->wire) > 0 ? TP_WRITE : 0);
+    return TP_OK;
+}

@@ -1,0 +1,23 @@
+/* for row in db:each(sql, ...) do: rows while they come, in constant memory.
+ *
+ * The rows that one read of the socket brought are made at once and handed out one by one.
+ * Leaving the loop early stops the statement: see tp_op_stop.
+ * Errors: all are raised, since a loop has no place for a second value. Only misuse and a
+ * failure before the first row come from the call of `each` itself.
+ * Thread: the lua_State's. */
+#ifndef TPB_STREAM_H
+#define TPB_STREAM_H
+
+#include <lua.h>
+
+#include "db.h"
+#include "tidepool.h"
+
+void tpb_stream_open(lua_State *L);
+
+/* The call of a method, as for tpb_call_query; `client` is the stack index of what has to
+ * live as long as the stream, besides the database. Returns what the method returns. */
+int tpb_stream_each(lua_State *L, struct tpb_db *db, int db_index, int client, int last,
+                    const tp_lease *lease);
+
+#endif
