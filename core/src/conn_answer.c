@@ -1,5 +1,6 @@
 /* Answers on a connection: what comes back. */
 #include <errno.h>
+#include <openssl/ssl.h>
 #include <string.h>
 #include <sys/socket.h>
 
@@ -354,6 +355,18 @@ static enum tp_step step_wire(struct tp_conn *conn, bool readable)
     return lose_wire(conn);
 }
 
+/* PQconsumeInput takes what it has room for. What is left in the socket will be announced
+ * again; what OpenSSL has taken from there already would not be. */
+static bool consume(struct tp_conn *conn)
+{
+    SSL *tls = PQsslStruct(conn->pg, "OpenSSL");
+    do {
+        if (!PQconsumeInput(conn->pg))
+            return PQstatus(conn->pg) == CONNECTION_BAD; /* collect finds that out */
+    } while (tls != NULL && SSL_pending(tls) > 0);
+    return true;
+}
+
 static enum tp_step step_libpq(struct tp_conn *conn, bool readable)
 {
     clear_rows(conn);
@@ -373,7 +386,7 @@ static enum tp_step step_libpq(struct tp_conn *conn, bool readable)
     }
     if (readable && conn->error.kind != TP_OK)
         look_for_reset(conn);
-    if (readable && !PQconsumeInput(conn->pg) && PQstatus(conn->pg) != CONNECTION_BAD)
+    if (readable && !consume(conn))
         return lose(conn, "reading from the server failed");
     return collect(conn);
 }

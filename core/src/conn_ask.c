@@ -21,6 +21,7 @@ static void begin(struct tp_conn *conn)
     conn->binary = false;
     conn->pipelined = false;
     conn->pinging = false;
+    conn->piping = false;
     conn->describing = false;
     conn->silent = 0;
     conn->unread = false;
@@ -225,8 +226,11 @@ static void begin_wire(struct tp_conn *conn)
 static bool wants_binary(const struct tp_conn *conn, const struct tp_description *description)
 {
     const struct tp_columns *columns = description->columns;
-    return columns != NULL && columns->binary && description->plain &&
-           tp__conn_has_settings(conn, columns->needs);
+    if (columns == NULL || !columns->binary || !description->plain)
+        return false;
+    if (conn->piping)
+        return (columns->needs & conn->unmet_then) == 0;
+    return tp__conn_has_settings(conn, columns->needs);
 }
 
 void tp__conn_expect(struct tp_conn *conn, struct tp_description *description)
@@ -280,9 +284,22 @@ enum tp_status tp__conn_ask_execute(struct tp_conn *conn, const struct tp_execut
 /* What is sent at one go. */
 enum { PIPELINE_CHUNK = 32 * 1024 };
 
+/* A setting may change in the middle, when items behind it have been sent: the form of all
+ * rows is chosen by what holds at the beginning. */
+static unsigned unmet_needs(const struct tp_conn *conn)
+{
+    static const unsigned all[] = {TP_NEEDS_ISO_DATES, TP_NEEDS_UTC, TP_NEEDS_ISO_INTERVALS};
+    unsigned unmet = 0;
+    for (size_t i = 0; i < sizeof all / sizeof all[0]; i++)
+        unmet |= tp__conn_has_settings(conn, all[i]) ? 0 : all[i];
+    return unmet;
+}
+
 enum tp_status tp__conn_ask_pipeline(struct tp_conn *conn)
 {
     begin(conn);
+    conn->piping = true;
+    conn->unmet_then = unmet_needs(conn);
     conn->events = TP_READ;
     if (is_for_wire(conn) && tp__config_settings(conn->env.config)->prepare)
         begin_wire(conn);

@@ -54,11 +54,13 @@ struct tp_conn {
     struct tp_resolve *resolve;
 
     /* the request under way */
-    bool unsent;     /* PQflush has more to write */
-    bool pipelined;  /* ends with PGRES_PIPELINE_SYNC */
-    bool pinging;    /* an empty statement is what was meant */
-    bool describing; /* the answer to Describe is what was meant */
-    int silent;      /* answers that come first and are nobody's: DEALLOCATE, Parse */
+    bool unsent;         /* PQflush has more to write */
+    bool pipelined;      /* ends with PGRES_PIPELINE_SYNC */
+    bool piping;         /* many executions, and one Sync */
+    unsigned unmet_then; /* needs that were unmet when the pipeline began */
+    bool pinging;        /* an empty statement is what was meant */
+    bool describing;     /* the answer to Describe is what was meant */
+    int silent;          /* answers that come first and are nobody's: DEALLOCATE, Parse */
     char prepared_name[TP_STATEMENT_NAME];
     struct tp_buf prepared_sql;
     struct tp_description *described;

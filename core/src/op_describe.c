@@ -70,6 +70,14 @@ static void ask_server(tp_op *op)
         tp__op_statement_failed(op);
 }
 
+/* Whether a description of another connection's will do. A stream and a pipeline want the
+ * statement prepared before they begin; in a transaction a text that means something else
+ * in this session, so that the types of its parameters do not fit, would do harm. */
+static bool may_share(const tp_op *op)
+{
+    return op->kind == OP_QUERY && !op->query.stream && !(op->in_tx && op->query.nparams > 0);
+}
+
 void tp__op_begin_describing(tp_op *op)
 {
     const struct tp_query *query = &op->query;
@@ -82,7 +90,7 @@ void tp__op_begin_describing(tp_op *op)
     if (op->statement != NULL) {
         tp__pool_count_statement(op->pool, TP_STATEMENT_HIT);
         op->description = tp__description_retain(op->statement->description);
-    } else if (!query->stream && op->kind == OP_QUERY) {
+    } else if (may_share(op)) {
         op->description =
             tp__shelf_find(&op->database->shelf, query->sql, query->sql_len, op->hash);
         op->keeps = op->description != NULL;

@@ -114,6 +114,10 @@ static bool is_stale_plan(const tp_op *op)
 {
     if (op->query.simple)
         return false;
+    /* Another connection's types of the parameters do not suit this one: it has another
+     * search_path, say. Nothing was executed. */
+    if (op->keeps && op->error.kind == TP_ERR_DATABASE && !tp__conn_has_parsed(op->conn))
+        return true;
     return is_code(&op->error, "26000") ||
            (is_code(&op->error, "0A000") && strstr(op->error.message, "cached plan") != NULL);
 }

@@ -396,8 +396,10 @@ static void several_types_can_be_forced_one_after_another(void **state)
     assert_true(tp__catalog_force_text(&catalog, "jsonb"));
     assert_true(tp__catalog_force_text(&catalog, "_int4"));
     assert_true(tp__catalog_force_text(&catalog, "no_such_type"));
+    assert_true(tp__catalog_force_text(&catalog, "timestamptz"));
     assert_forced(find(&catalog, 3802), "jsonb");
     assert_forced(find(&catalog, 1007), "_int4");
+    assert_forced(find(&catalog, 1184), "timestamptz");
     assert_false(find(&catalog, 3807)->binary); /* jsonb[] */
     assert_true(find(&catalog, 23)->binary);
     assert_true(find(&catalog, 3904)->binary);

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "conn_impl.h"
 #include "op_impl.h"
 
 /* ---------------------------------------------------------------------- flows */
@@ -84,15 +85,27 @@ static const struct way {
     const char *name, *setting;
     struct ask how;
     bool binary;
+    bool aside; /* as over TLS */
 } ways[] = {
-    {"from the socket", "prepare=true", {.sql = NULL}, true},
-    {"from the socket, bounded", "prepare=true", {.max_rows = 1 << 30}, true},
-    {"as a stream", "prepare=true", {.stream = true}, true},
-    {"by libpq", "prepare=false", {.sql = NULL}, true},
-    {"by libpq, one by one", "prepare=false", {.max_rows = 1 << 30}, true},
-    {"as a script", "prepare=true", {.simple = true}, false},
+    {"from the socket", "prepare=true", {.sql = NULL}, true, false},
+    {"from the socket, bounded", "prepare=true", {.max_rows = 1 << 30}, true, false},
+    {"as a stream", "prepare=true", {.stream = true}, true, false},
+    {"by libpq", "prepare=false", {.sql = NULL}, true, false},
+    {"by libpq, one by one", "prepare=false", {.max_rows = 1 << 30}, true, false},
+    {"as a script", "prepare=true", {.simple = true}, false, false},
+    {"by libpq, prepared", "prepare=true", {.sql = NULL}, true, true},
 };
 enum { WAYS = sizeof ways / sizeof ways[0] };
+
+/* To be called before each question: a connection is not read from the socket once libpq has
+ * read from it aside. */
+static void keep_to(const struct way *way, tp_pool *pool)
+{
+    for (int i = 0; way->aside && i < pool->limits.max; i++) {
+        if (pool->slots[i].connection != NULL)
+            ((struct tp_conn *)pool->slots[i].connection)->read_aside = true;
+    }
+}
 
 static void rows_are_the_same_by_every_way(void **state)
 {
