@@ -214,4 +214,40 @@ describe("define_type", function()
         assert.has_error(function() db:define_type{ name = "x", encode = 5 } end,
             "define_type: 'encode' must be a function")
     end)
+
+    local function define_mood(decode)
+        assert(db:define_type{ name = "define_type.mood", decode = decode, encode = tostring })
+    end
+
+    it("may release the client whose row is being read", function()
+        local sql = "select 'sad'::define_type.mood, repeat('x', 300) from generate_series(1, 3000)"
+        for _, call in ipairs{ "query", "each" } do
+            local client <close> = assert(db:acquire())
+            define_mood(function() client:release() end)
+            local good, result, err = pcall(client[call], client, sql)
+            if call == "each" then
+                assert.is_true(good)
+                good, err = pcall(result)
+            end
+            assert.equal(call == "query", good)
+            assert.equal("validation", err.kind, tostring(err))
+        end
+        assert.equal(1, value "select 1")
+    end)
+
+    it("does not put off the deadline", function()
+        define_mood(function()
+            local start = os.clock()
+            while os.clock() - start < 0.002 do end
+        end)
+        local sql = "select 'sad'::define_type.mood, repeat('x', 300) from generate_series(1, 3000)"
+        local start = os.clock()
+        local result, err = db:query{ sql, timeout_ms = 100 }
+        assert.is_nil(result)
+        assert.equal("timeout", err.kind)
+        result, err = db:pipeline(function(p) p:query(sql) end, { timeout_ms = 100 })
+        assert.is_nil(result)
+        assert.equal("timeout", err.kind)
+        assert.is_true(os.clock() - start < 4)
+    end)
 end)

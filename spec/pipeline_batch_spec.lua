@@ -125,6 +125,17 @@ describe("query_many", function()
         assert.equal(0, count(db))
     end)
 
+    it("refuses more parameters than the server can be asked to describe", function()
+        local list = {}
+        for i = 1, 7001 do
+            list[i] = i
+        end
+        local _, err = db:query_many("select 1", { list })
+        assert.equal("validation", err.kind)
+        assert.is_truthy(err.message:find("at most 7000 parameters", 1, true), err.message)
+        assert.equal(1, db:value "select 1")
+    end)
+
     it("works in a transaction and on a connection", function()
         assert(db:transaction(function(tx)
             assert.equal(2, assert(tx:query_many(SQL, { { 1, "a" }, { 2, "b" } })).count)

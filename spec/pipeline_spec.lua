@@ -46,6 +46,22 @@ teardown(function()
 end)
 
 describe("a pipeline", function()
+    it("has rows without columns", function()
+        for _, as in ipairs{ "rows", "arrays", "columns", "lazy" } do
+            local answers = assert(db:pipeline(function(p)
+                p:query{ "select from generate_series(1, 3)", as = as }
+                p:one "select"
+                p:value "select"
+                p:exec "select from generate_series(1, 2)"
+                p:value "select 5"
+            end))
+            assert.equal(3, answers[1].count)
+            assert.same({}, answers[2])
+            assert.equal(5, answers[5])
+        end
+        assert_usable(db)
+    end)
+
     it("returns the answers in order, each of its kind", function()
         local positions
         local answers = assert(db:pipeline(function(p)

@@ -43,6 +43,8 @@ int tp__conn_events(const struct tp_conn *conn)
 
 int64_t tp__conn_deadline(const struct tp_conn *conn)
 {
+    if (conn->mending && conn->paused)
+        return tp_now();
     bool again = conn->mending && conn->cancel_again < conn->deadline;
     return again ? conn->cancel_again : conn->deadline;
 }

@@ -338,11 +338,14 @@ static enum tp_step end_wire(struct tp_conn *conn)
 
 static enum tp_step step_wire(struct tp_conn *conn, bool readable)
 {
+    static const struct tp_columns no_columns = {.id = 0};
     switch (tp__wire_step(&conn->wire, readable)) {
     case TP_WIRE_WAIT:
         conn->events = TP_READ | (tp__wire_unsent(&conn->wire) > 0 ? TP_WRITE : 0);
         return TP_WAIT;
     case TP_WIRE_ROWS:
+        if (conn->columns == NULL) /* SELECT FROM t has rows, and is described like INSERT */
+            conn->columns = &no_columns;
         return TP_ROWS;
     case TP_WIRE_RESULT:
         conn->count = tp__result_tag(conn->wire.tag, conn->command, sizeof conn->command);

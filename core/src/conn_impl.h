@@ -98,6 +98,7 @@ struct tp_conn {
     /* mending */
     bool mending, cancelled;
     bool keeps_transaction;
+    bool paused;          /* in the middle of reading: there is more to do at once */
     int64_t cancel_again; /* when, if the statement still runs then; TP_NEVER: not */
     int64_t cancel_pause;
     int pings_left;

@@ -143,15 +143,20 @@ static enum tp_step wait_on(struct tp_conn *conn)
 static enum tp_step reset_on(struct tp_conn *conn, int ready)
 {
     int64_t pause_at = tp_now() + DRAIN_AT_ONCE_US;
+    conn->paused = false;
     for (;;) {
         switch (conn->state) {
         case TP_CONN_READY:
             return mend_more(conn);
         case TP_CONN_ASKING:
-            /* Rows that come are dropped. Those in the socket can wait while it is somebody
-             * else's turn; those in libpq's memory would not be announced again. */
-            if (tp__conn_step(conn, ready) == TP_WAIT || (conn->wire.active && tp_now() > pause_at))
+            /* Rows that come are dropped. After a while it is somebody else's turn, but not for
+             * long: those that are in memory would not be announced again. */
+            if (tp__conn_step(conn, ready) == TP_WAIT)
                 return wait_on(conn);
+            if (tp_now() > pause_at) {
+                conn->paused = true;
+                return wait_on(conn);
+            }
             ready = 0; /* libpq would read on for ever, and keep it all */
             break;
         case TP_CONN_CANCELLING:

@@ -65,9 +65,7 @@ static bool advance(tp_op *op, int ready)
     }
 }
 
-/* Whether the connection is not the operation's to use any more: its lease was given
- * back, or it belongs to the parent of this process. */
-static bool is_dispossessed(const tp_op *op)
+bool tp__op_is_dispossessed(const tp_op *op)
 {
     if (op->fork_count != tp__fork_count)
         return true;
@@ -114,7 +112,7 @@ static void resume(tp_op *op)
 
 enum tp_step tp_op_step(tp_op *op, int ready)
 {
-    if (is_under_way(op) && is_dispossessed(op))
+    if (is_under_way(op) && tp__op_is_dispossessed(op))
         let_go(op);
     resume(op);
     while (advance(op, ready))
@@ -202,7 +200,7 @@ static void abandon_connection(tp_op *op)
 
 void tp__op_leave_lease(const tp_op *op)
 {
-    if (!op->owned && op->slot != NULL && !is_dispossessed(op) && op->slot->user == op)
+    if (!op->owned && op->slot != NULL && !tp__op_is_dispossessed(op) && op->slot->user == op)
         op->slot->user = NULL;
 }
 
@@ -401,7 +399,8 @@ size_t tp_op_rows_at_hand(const tp_op *op)
 
 bool tp_op_copy_chunk(tp_op *op, const char **data, size_t *len)
 {
-    return op->state == OP_DATA && !is_dispossessed(op) && tp__conn_copy_next(op->conn, data, len);
+    return op->state == OP_DATA && !tp__op_is_dispossessed(op) &&
+           tp__conn_copy_next(op->conn, data, len);
 }
 
 int tp_op_attempts(const tp_op *op)
@@ -423,7 +422,7 @@ void tp_op_stop(tp_op *op)
 {
     if ((op->state == OP_EXECUTING || op->state == OP_ROWS || op->state == OP_RESULT ||
          op->state == OP_DATA) &&
-        !is_dispossessed(op))
+        !tp__op_is_dispossessed(op))
         tp__op_begin_stop(op);
 }
 

@@ -8,4 +8,8 @@
  * or between two attempts. Thread: the operation's. */
 void tp__op_park(tp_op *op);
 
+/* Whether the connection is not the operation's to use any more: its lease was given back,
+ * or it belongs to the parent of this process. What was borrowed of it is gone. */
+bool tp__op_is_dispossessed(const tp_op *op);
+
 #endif

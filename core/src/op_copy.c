@@ -78,6 +78,9 @@ void tp__op_take_listed(tp_op *op)
     struct tp_row row;
     while (tp__conn_columns(op->conn)->count == 2 && tp__conn_next_row(op->conn, &row)) {
         uint32_t name_len = tp__get32(row.cells);
+        if (name_len >= row.len || memchr(row.cells + 4, '\0', name_len) != NULL ||
+            tp__get32(row.cells + 4 + name_len) >= row.len)
+            continue; /* NULL, or no name: the server writes neither */
         const unsigned char *name = row.cells + 4, *oid_text = name + name_len + 4;
         uint32_t oid = oid_of(oid_text, tp__get32(name + name_len));
         tp__buf_append(&op->listed, &oid, sizeof oid);

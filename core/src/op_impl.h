@@ -87,6 +87,8 @@ void tp__op_begin_statement(tp_op *op);
 /* The parameters are there. */
 void tp__op_send(tp_op *op);
 bool tp__op_step_statement(tp_op *op, int ready);
+/* Whether the deadline has passed; rows that keep coming do not put it off. */
+bool tp__op_is_late(const tp_op *op);
 /* The statement is stopped; op->error says whether that is a failure. */
 void tp__op_begin_stop(tp_op *op);
 bool tp__op_step_stopping(tp_op *op, int ready);

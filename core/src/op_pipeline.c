@@ -69,6 +69,11 @@ void tp__op_free_pipeline(tp_op *op)
 static void prepare_next(tp_op *op)
 {
     const struct tp_item *item = &op->pipeline->items[op->pipeline->prepared];
+    if (item->nparams > TP_DESCRIBED_PARAMS_MAX) {
+        tp__op_fail_with(op, TP_ERR_VALIDATION,
+                         "a statement in a pipeline has at most 7000 parameters");
+        return;
+    }
     op->query.sql = item->sql;
     op->query.sql_len = item->sql_len;
     op->query.nparams = item->nparams;
@@ -267,7 +272,12 @@ static void expect_next(tp_op *op)
 /* Reads what is there. Returns whether the state has changed. */
 static bool read_some(tp_op *op, int ready)
 {
-    switch (tp__conn_step(op->conn, ready)) {
+    enum tp_step step = tp__conn_step(op->conn, ready);
+    if ((step == TP_WAIT || step == TP_ROWS) && tp__op_is_late(op)) {
+        time_out(op);
+        return true;
+    }
+    switch (step) {
     case TP_DONE:
         succeed(op);
         return true;
@@ -282,10 +292,6 @@ static bool read_some(tp_op *op, int ready)
         return false;
     default:
         break;
-    }
-    if (op->deadline != TP_NEVER && tp_now() >= op->deadline) {
-        time_out(op);
-        return true;
     }
     /* There may be room again for more. */
     return !op->pipeline->ended && !tp__conn_pipeline_is_full(op->conn);

@@ -251,6 +251,8 @@ static void step_ended(tp_op *op)
 /* Rows or a result; false: the caller is to look at them. */
 static bool step_answered(tp_op *op, enum tp_step step)
 {
+    if (op->state == OP_PREPARING)
+        return true; /* nothing that was asked for */
     if (op->state == OP_LEARNING) {
         if (step == TP_ROWS)
             tp__op_take_types(op);
@@ -267,6 +269,11 @@ static bool step_answered(tp_op *op, enum tp_step step)
     return false;
 }
 
+bool tp__op_is_late(const tp_op *op)
+{
+    return op->deadline != TP_NEVER && tp_now() >= op->deadline;
+}
+
 bool tp__op_step_statement(tp_op *op, int ready)
 {
     enum tp_step step = tp__conn_step(op->conn, ready);
@@ -276,10 +283,10 @@ bool tp__op_step_statement(tp_op *op, int ready)
         tp__op_statement_failed(op);
     else if (step == TP_DONE)
         step_ended(op);
+    else if ((step == TP_WAIT || step == TP_ROWS) && tp__op_is_late(op))
+        tp__op_time_out(op);
     else if (step != TP_WAIT)
         return step_answered(op, step);
-    else if (op->deadline != TP_NEVER && tp_now() >= op->deadline)
-        tp__op_time_out(op);
     else
         return false;
     return true;

@@ -13,6 +13,7 @@ enum {
     DATA_ROW = 7,            /* and the number of columns */
     KEPT_ROOM = 8 * 1024,    /* of a buffer between two exchanges */
     LARGE_ROOM = 128 * 1024, /* for a result that fills the small one */
+    READS_AT_ONCE = 32,      /* then the caller looks at the clock */
 };
 
 /* ------------------------------------------------------------------ sending */
@@ -67,6 +68,7 @@ bool tp__wire_add(struct tp_wire *wire, const char *name, int n, const struct tp
     to = put_bind(to + HEADER, name, name_len, n, params, binary);
     memcpy(to, execute, sizeof execute);
     wire->out.len += 1 + body + sizeof execute;
+    wire->open++;
     return true;
 }
 
@@ -113,6 +115,8 @@ void tp__wire_begin(struct tp_wire *wire, int fd, const struct tp_wire_events *o
     wire->active = true;
     wire->fd = fd;
     wire->columns = 0;
+    wire->open = 0;
+    wire->failed = false;
     wire->on = *on;
     wire->sent = wire->len = wire->at = 0;
     wire->why = NULL;
@@ -168,6 +172,14 @@ static bool make_room(struct tp_wire *wire, size_t size)
     return left < wire->room || grow(wire, LARGE_ROOM);
 }
 
+/* A reset that comes behind the end of the stream does not show when reading. */
+static int pending_error(int fd)
+{
+    int failure = 0;
+    socklen_t len = sizeof failure;
+    return getsockopt(fd, SOL_SOCKET, SO_ERROR, &failure, &len) == 0 ? failure : 0;
+}
+
 /* Reads what is there. TP_WIRE_DONE: something was. */
 static enum tp_wire_got read_more(struct tp_wire *wire, size_t size)
 {
@@ -181,16 +193,27 @@ static enum tp_wire_got read_more(struct tp_wire *wire, size_t size)
     if (n < 0 && errno == EAGAIN)
         return TP_WIRE_WAIT;
     if (n <= 0)
-        return lost(wire, "server closed the connection unexpectedly", n < 0 ? errno : 0);
+        return lost(wire, "server closed the connection unexpectedly",
+                    n < 0 ? errno : pending_error(wire->fd));
     wire->len += (size_t)n;
     return TP_WIRE_DONE;
+}
+
+/* An execution is complete: one that was asked for, and not behind an error. */
+static enum tp_wire_got complete(struct tp_wire *wire, const char *tag)
+{
+    if (wire->open == 0 || wire->failed)
+        return broken(wire);
+    wire->open--;
+    wire->tag = tag;
+    return TP_WIRE_RESULT;
 }
 
 /* ReadyForQuery. Behind it come at most messages that nobody asked for; a part of one
  * would be missed by libpq, whose turn is next. */
 static enum tp_wire_got end(struct tp_wire *wire, const unsigned char *body, size_t len)
 {
-    if (len != 1)
+    if (len != 1 || (wire->open > 0 && !wire->failed))
         return broken(wire);
     wire->transaction = (char)body[0];
     while (wire->at + HEADER <= wire->len) {
@@ -216,22 +239,21 @@ static enum tp_wire_got take_message(struct tp_wire *wire, const unsigned char *
     const unsigned char *body = at + HEADER;
     size_t len = size - HEADER;
     if (*at == 'D')
-        return TP_WIRE_ROWS;
+        return wire->open > 0 && !wire->failed ? TP_WIRE_ROWS : broken(wire);
     wire->at += size;
     switch (*at) {
     case '2':
         return TP_WIRE_WAIT;
     case 'I': /* the text was empty */
-        wire->tag = "";
-        return TP_WIRE_RESULT;
+        return complete(wire, "");
     case 'C':
         if (len == 0 || body[len - 1] != '\0')
             return broken(wire);
-        wire->tag = (const char *)body;
-        return TP_WIRE_RESULT;
+        return complete(wire, (const char *)body);
     case 'Z':
         return end(wire, body, len);
     case 'E':
+        wire->failed = true;
         wire->on.error(wire->on.ctx, (const char *)body, len);
         return TP_WIRE_WAIT;
     case 'N':
@@ -290,6 +312,7 @@ static bool skip_rows(struct tp_wire *wire)
 enum tp_wire_got tp__wire_step(struct tp_wire *wire, bool readable)
 {
     size_t size;
+    int reads = 0;
     if (tp__wire_unsent(wire) > 0)
         tp__wire_send(wire);
     if (!skip_rows(wire))
@@ -298,6 +321,8 @@ enum tp_wire_got tp__wire_step(struct tp_wire *wire, bool readable)
         if (!measure(wire, &size))
             return broken(wire);
         bool whole = size > 0 && size <= wire->len - wire->at;
+        if (!whole && reads++ == READS_AT_ONCE)
+            return TP_WIRE_WAIT;
         enum tp_wire_got got =
             whole ? take_message(wire, wire->in + wire->at, size) : read_more(wire, size);
         if (whole ? got != TP_WIRE_WAIT : got != TP_WIRE_DONE)

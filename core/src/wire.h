@@ -44,6 +44,8 @@ struct tp_wire {
     bool active;
     int fd;
     int columns;
+    size_t open; /* executions that are not complete yet */
+    bool failed; /* by one of them: the server skips the rest */
     struct tp_wire_events on;
     struct tp_buf out;
     size_t sent; /* of out */
@@ -68,7 +70,7 @@ bool tp__wire_sync(struct tp_wire *wire) TP_MUST_CHECK;
 void tp__wire_send(struct tp_wire *wire);
 /* How much is waiting to be sent. */
 size_t tp__wire_unsent(const struct tp_wire *wire);
-/* How many columns the next rows have. */
+/* How many columns the next rows have; 0 also for a statement without any. */
 void tp__wire_expect(struct tp_wire *wire, int columns);
 /* Moves on; `readable` is what is known of the socket. Rows that were not taken are
  * dropped. */

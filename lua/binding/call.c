@@ -291,11 +291,14 @@ static bool run_query(lua_State *L, struct tpb_call *call, struct tpb_rows *rows
             tpb_rows_take(rows, call->op);
         else if (!tpb_rows_end(rows, call->op))
             read = false;
-        else if (script && read)
-            lua_rawseti(L, list, ++results);
+        else if (++results > 0 && script && read)
+            lua_rawseti(L, list, results);
         rows->base = script ? list + 1 : rows->base;
     }
-    return step == TP_DONE && read;
+    if (step != TP_DONE || !read || script || results > 0)
+        return step == TP_DONE && read;
+    tp__error_set(err, TP_ERR_CONNECTION, "the server's answer has no result");
+    return false;
 }
 
 /* This thread holds every connection itself, so waiting would be in vain; but some may be

@@ -6,6 +6,7 @@
 #include "error.h"
 #include "json_decode.h"
 #include "number.h"
+#include "op.h"
 #include "values.h"
 
 /* PostgreSQL's MAXDIM. */
@@ -280,7 +281,11 @@ static bool push_by_codec(struct tpb_decoder *d, const struct tp_type *type, con
     lua_remove(L, -2);
     lua_pushlstring(L, text, len);
     *good = lua_pcall(L, 1, 1, 0) == LUA_OK;
-    if (!*good) {
+    if (d->op != NULL && tp__op_is_dispossessed(d->op)) {
+        /* It has released the client, and what is left of the row went with that. */
+        *good = false;
+        tp__error_set(d->err, TP_ERR_VALIDATION, "the connection was released meanwhile");
+    } else if (!*good) {
         const char *why = lua_tostring(L, -1);
         tp__error_set(d->err, TP_ERR_VALIDATION, "the codec of type %s failed: %s", type->name,
                       why != NULL ? why : luaL_typename(L, -1));

@@ -56,6 +56,7 @@ struct tpb_decoder {
     struct tp_buf *scratch; /* the caller's, for texts that are made of binary forms */
     const char *column;     /* the name of the one being read */
     int codecs;             /* stack index of {type name = codec}, or 0 */
+    const tp_op *op;        /* whose the bytes are; NULL: the caller's */
 };
 
 /* Pushes a value that is not NULL. */

@@ -195,7 +195,7 @@ static bool push_array(struct tpb_decoder *d, const struct tp_type *type,
         return tpb_malformed(d, "array");
     for (int i = 0; i < array.dimensions; i++) {
         if (!read32(&array.reader, &array.length[i]) || !read32(&array.reader, &ignored) ||
-            array.length[i] < 0)
+            array.length[i] < 1)
             return tpb_malformed(d, "array");
     }
     if (array.dimensions == 0)

@@ -193,6 +193,7 @@ void tpb_rows_take(struct tpb_rows *rows, tp_op *op)
 {
     struct tp_row row;
 
+    rows->decoder.op = op;
     if (rows->list == 0 || rows->attempts != tp_op_attempts(op))
         begin(rows, op);
     const struct tp_columns *columns = tp_op_columns(op);
@@ -294,6 +295,7 @@ bool tpb_rows_end(struct tpb_rows *rows, tp_op *op)
 
 void tpb_rows_begin_single(struct tpb_rows *rows, tp_op *op)
 {
+    rows->decoder.op = op;
     lua_settop(rows->decoder.L, rows->base - 1);
     push_names(rows, tp_op_columns(op));
 }

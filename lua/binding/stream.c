@@ -6,6 +6,7 @@
 #include "call.h"
 #include "error.h"
 #include "errors.h"
+#include "op.h"
 
 #define TPB_STREAM "tidepool.stream"
 
@@ -123,6 +124,12 @@ static bool wait_for_rows(lua_State *L, struct stream *stream)
     return false;
 }
 
+/* The first rows came before the loop began; the client may have been released since. */
+static bool has_rows(const struct stream *stream)
+{
+    return stream->rows_wait && !tp__op_is_dispossessed(stream->call->op);
+}
+
 /* The iterator. Its upvalues are the stream and the batch. */
 static int stream_next(lua_State *L)
 {
@@ -133,7 +140,9 @@ static int stream_next(lua_State *L)
             stream->failed = false;
             raise(L, &stream->failure);
         }
-        if (stream->call == NULL || (!stream->rows_wait && !wait_for_rows(L, stream)))
+        if (stream->call == NULL)
+            return 0;
+        if (!has_rows(stream) && !wait_for_rows(L, stream))
             return 0;
         take_batch(L, stream);
     }

@@ -50,24 +50,25 @@ static void built_in_types_need_no_looking_up(void **state)
     tp__catalog_deinit(&catalog);
 }
 
+static const struct row each_kind[] = {
+    {"101", "mood", "public", "e", "0", ",", NULL, NULL},
+    {"102", "_mood", "public", "a", "101", ",", NULL, NULL},
+    {"103", "positive", "public", "d", "1700", ",", NULL, NULL},
+    {"104", "pair", "public", "c", "0", ",", "a\001b", "23,25"},
+    {"105", "span", "public", "r", "1082", ",", NULL, NULL},
+    {"106", "spans", "public", "m", "105", ",", NULL, NULL},
+    {"107", "hstore", "ext", "b", "0", ",", NULL, NULL},
+    {"108", "vector", "ext", "b", "0", ",", NULL, NULL},
+    {"109", "citext", "ext", "b", "0", ",", NULL, NULL},
+    {"110", "ltree", "ext", "b", "0", ",", NULL, NULL},
+    {"111", "record2", "pg_catalog", "p", "0", ",", NULL, NULL},
+    {"112", "_box2", "public", "a", "603", ";", NULL, NULL},
+    {"113", "nothing", "public", "c", "0", ",", NULL, NULL},
+};
+
 static void each_kind_becomes_what_it_is(void **state)
 {
     (void)state;
-    static const struct row rows[] = {
-        {"101", "mood", "public", "e", "0", ",", NULL, NULL},
-        {"102", "_mood", "public", "a", "101", ",", NULL, NULL},
-        {"103", "positive", "public", "d", "1700", ",", NULL, NULL},
-        {"104", "pair", "public", "c", "0", ",", "a\001b", "23,25"},
-        {"105", "span", "public", "r", "1082", ",", NULL, NULL},
-        {"106", "spans", "public", "m", "105", ",", NULL, NULL},
-        {"107", "hstore", "ext", "b", "0", ",", NULL, NULL},
-        {"108", "vector", "ext", "b", "0", ",", NULL, NULL},
-        {"109", "citext", "ext", "b", "0", ",", NULL, NULL},
-        {"110", "ltree", "ext", "b", "0", ",", NULL, NULL},
-        {"111", "record2", "pg_catalog", "p", "0", ",", NULL, NULL},
-        {"112", "_box2", "public", "a", "603", ";", NULL, NULL},
-        {"113", "nothing", "public", "c", "0", ",", NULL, NULL},
-    };
     static const struct {
         uint32_t oid;
         enum tp_type_kind kind;
@@ -89,18 +90,18 @@ static void each_kind_becomes_what_it_is(void **state)
         {112, TP_KIND_ARRAY, true, 0, 112},
         {113, TP_KIND_COMPOSITE, true, 0, 113},
     };
-    enum { ROWS = sizeof rows / sizeof rows[0] };
+    enum { ROWS = sizeof each_kind / sizeof each_kind[0] };
     struct tp_catalog catalog;
     tp__catalog_init(&catalog);
-    learn(&catalog, rows, ROWS, NULL);
+    learn(&catalog, each_kind, ROWS, NULL);
     for (size_t i = 0; i < ROWS; i++) {
         const struct tp_type *type = find(&catalog, expected[i].oid);
-        assert_string_equal(type->name, rows[i].name);
+        assert_string_equal(type->name, each_kind[i].name);
         assert_int_equal(type->kind, expected[i].kind);
         assert_int_equal(type->binary, expected[i].binary);
         assert_int_equal(type->needs, expected[i].needs);
         assert_int_equal(type->base, expected[i].base);
-        assert_int_equal(type->delimiter, rows[i].delimiter[0]);
+        assert_int_equal(type->delimiter, each_kind[i].delimiter[0]);
     }
     assert_ptr_equal(find(&catalog, 102)->element, find(&catalog, 101));
     assert_ptr_equal(find(&catalog, 106)->element, find(&catalog, 105));

@@ -125,6 +125,7 @@ static void rows_are_the_same_by_every_way(void **state)
             struct ask ask = ways[way].how;
             ask.sql = sql;
             for (int again = sizes[i] > 1000; again < 2; again++) {
+                keep_to(&ways[way], pool);
                 live_ask(op, NULL, ask);
                 const struct live_result *result = live_result(op);
                 assert_int_equal(result->nrows, sizes[i]);
@@ -180,6 +181,7 @@ static void rows_that_are_not_taken_are_dropped(void **state)
             int results = 0;
             enum tp_step step;
             ask.sql = "select g, 'x' from generate_series(1, 20000) g";
+            keep_to(&ways[way], pool);
             live_begin(op, NULL, &ask);
             while ((step = live_move(op, &ask)) == TP_ROWS || step == TP_RESULT) {
                 if (step == TP_ROWS && taken == 1)
@@ -303,6 +305,7 @@ static void an_error_between_rows_leaves_the_connection_as_it_was(void **state)
         long pid = live_value(op, NULL, "select pg_backend_pid()");
         ask.sql = "select 1 / (g - 50000), g from generate_series(1, 100000) g";
         for (int i = 0; i < 2; i++) {
+            keep_to(&ways[way], pool);
             live_begin(op, NULL, &ask);
             assert_int_equal(run_flow(op, &ask, &flow), TP_FAILED);
             assert_int_equal(tp_op_error(op)->kind, TP_ERR_DATABASE);
@@ -537,6 +540,7 @@ static void values_follow_the_sessions_settings(void **state)
                       "from (values (timestamptz '2020-07-01 23:30:00.5+00', "
                       "timestamptz '2019-03-01 01:00:00+00')) v(t, t0)";
             DO(op, &lease, .sql = changes[i]);
+            keep_to(&ways[way], pool);
             live_ask(op, &lease, ask);
             for (int column = 0; column < 8; column += column == 4 ? 3 : 2) {
                 const char *made = live_result_text(live_result(op), 0, column, NULL);

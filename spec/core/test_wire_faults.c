@@ -85,6 +85,8 @@ static void what_is_no_message_breaks_the_protocol(void **state)
     expect_broken("C\0\0\0\6ab", 7, false);
     expect_broken("Z\0\0\0\4", 5, false); /* ready for what? */
     expect_broken("Z\0\0\0\6II", 7, false);
+    expect_broken("Z\0\0\0\5I", 6, false);              /* the statement is not complete */
+    expect_broken("C\0\0\0\6a\0C\0\0\0\6a", 14, false); /* twice */
 }
 
 /* What answers something else: COPY, an authentication, a description nobody asked for. */
