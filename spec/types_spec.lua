@@ -457,6 +457,21 @@ describe("types", function()
         end)
     end)
 
+    it("are looked up anew after ALTER TYPE, at the cost of one error", function()
+        for _, sql in ipairs{ "select '%s'::types_spec.changing", "select '%s'::types_spec.changing, '1'::money" } do
+            server.psql "drop type if exists types_spec.changing; create type types_spec.changing as (a int)"
+            assert_same({ a = 1 }, value(sql:format "(1)"), sql)
+            server.psql "alter type types_spec.changing add attribute b text"
+            local altered = sql:format "(1,x)"
+            local result, err = conn:value(altered)
+            if result == nil then
+                assert.equal("database", err.kind)
+                assert.matches("type changing was altered", err.message, 1, true)
+            end
+            assert_same({ a = 1, b = "x" }, value(altered), sql)
+        end
+    end)
+
     describe("of extensions", function()
         local function has_extension(name)
             return server.psql(("select count(*) from pg_available_extensions where name = '%s'"):format(name)) == "1"

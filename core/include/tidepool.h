@@ -301,6 +301,10 @@ const struct tp_type *tp_type_builtin(uint32_t oid);
 enum tp_status tp_pool_force_text(tp_pool *pool, const char *name,
                                   struct tp_error *err) TP_MUST_CHECK;
 
+/* A value was not of the shape that its type had when it was looked up (ALTER TYPE): what
+ * was looked up is forgotten, and looked up again when a statement has it. Thread: any. */
+void tp_pool_forget_types(tp_pool *pool);
+
 /* ------------------------------------------------------------------ results */
 
 /* The columns of a result. */

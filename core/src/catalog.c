@@ -15,6 +15,7 @@ struct tp_catalog_entry {
     struct tp_catalog_entry *next;
     struct tp_type type;
     bool domain;
+    bool shadow;                /* of a built-in type, because the caller forced one to be text */
     const struct tp_type *base; /* of a domain, once it is linked */
     uint32_t element;
     uint32_t *field_oids;
@@ -345,6 +346,7 @@ static bool shadow_locked(struct tp_catalog *catalog, const struct tp_type *buil
     struct tp_catalog_entry *entry = new_entry(builtin->oid, "pg_catalog", builtin->name);
     if (entry == NULL)
         return false;
+    entry->shadow = true;
     entry->type = *builtin;
     entry->type.name = entry->name;
     entry->type.element = element;
@@ -376,23 +378,26 @@ static bool shadow_builtins_locked(struct tp_catalog *catalog)
     return true;
 }
 
-static bool forget_locked(struct tp_catalog *catalog)
+/* Retires entries, shadows only when there will be new ones. */
+static void forget_locked(struct tp_catalog *catalog, bool shadows)
 {
-    struct tp_catalog_entry *entry;
-    while ((entry = catalog->entries) != NULL) {
-        catalog->entries = entry->next;
+    struct tp_catalog_entry **link = &catalog->entries, *entry;
+    while ((entry = *link) != NULL) {
+        if (entry->shadow && !shadows) {
+            link = &entry->next;
+            continue;
+        }
+        *link = entry->next;
         entry->next = catalog->retired;
         catalog->retired = entry;
     }
-    return shadow_builtins_locked(catalog);
 }
 
-bool tp__catalog_forget(struct tp_catalog *catalog)
+void tp__catalog_forget(struct tp_catalog *catalog)
 {
     pthread_mutex_lock(&catalog->lock);
-    bool good = forget_locked(catalog);
+    forget_locked(catalog, false);
     pthread_mutex_unlock(&catalog->lock);
-    return good;
 }
 
 bool tp__catalog_force_text(struct tp_catalog *catalog, const char *name)
@@ -406,7 +411,8 @@ bool tp__catalog_force_text(struct tp_catalog *catalog, const char *name)
     bool good = copy != NULL && names != NULL;
     if (good) {
         catalog->text_names[catalog->text_count++] = copy;
-        good = forget_locked(catalog);
+        forget_locked(catalog, true);
+        good = shadow_builtins_locked(catalog);
     } else {
         free(copy);
     }

@@ -47,7 +47,7 @@ void tp__catalog_answer_free(struct tp_catalog_answer *answer);
 
 /* See tp_pool_force_text. All that was looked up is forgotten. False: no memory. */
 bool tp__catalog_force_text(struct tp_catalog *catalog, const char *name);
-/* Forgets all that was looked up: a type is not what it was. False: no memory. */
-bool tp__catalog_forget(struct tp_catalog *catalog);
+/* Forgets all that was looked up: a type is not what it was. What is forced stays so. */
+void tp__catalog_forget(struct tp_catalog *catalog);
 
 #endif

@@ -126,14 +126,27 @@ const tp_config *tp_pool_config(const tp_pool *pool)
     return tp__database_of(pool)->config;
 }
 
+/* Descriptions point to types, so they go with them. */
+static void forget_descriptions(struct tp_database *database)
+{
+    tp__shelf_drop(&database->shelf, 0);
+    tp__stale_tell(&database->stale, 0);
+}
+
 enum tp_status tp_pool_force_text(tp_pool *pool, const char *name, struct tp_error *err)
 {
     struct tp_database *database = tp__database_of(pool);
     if (!tp__catalog_force_text(&database->catalog, name))
         return tp__error_set(err, TP_ERR_MEMORY, "out of memory for a type");
-    tp__shelf_drop(&database->shelf, 0);
-    tp__stale_tell(&database->stale, 0);
+    forget_descriptions(database);
     return TP_OK;
+}
+
+void tp_pool_forget_types(tp_pool *pool)
+{
+    struct tp_database *database = tp__database_of(pool);
+    tp__catalog_forget(&database->catalog);
+    forget_descriptions(database);
 }
 
 /* ------------------------------------------------------------------- leases */

@@ -28,6 +28,17 @@ bool tpb_malformed(struct tpb_decoder *d, const char *what)
     return false;
 }
 
+bool tpb_type_changed(struct tpb_decoder *d, const struct tp_type *type)
+{
+    tp__error_set(
+        d->err, TP_ERR_DATABASE,
+        "type %s was altered after tidepool had looked it up; the next call will find out",
+        type->name);
+    tp__text_copy(d->err->column, sizeof d->err->column, d->column);
+    tp_pool_forget_types(d->pool);
+    return false;
+}
+
 /* ----------------------------------------------------------------- scalars */
 
 void tpb_push_absent(const struct tpb_decoder *d)
@@ -182,6 +193,7 @@ struct composite_walk {
     struct tpb_decoder *d;
     const struct tp_type *type;
     int fields;
+    bool strange; /* there are more than the type has */
     bool failed;
 };
 
@@ -192,8 +204,10 @@ static bool visit_field(void *ctx, int field, const char *text, size_t len)
 
     walk->fields = field + 1;
     /* "()" has one empty field, and stands for none. */
-    if (field >= type->nfields)
-        return type->nfields == 0 && text == NULL;
+    if (field >= type->nfields) {
+        walk->strange = field > 0 || text != NULL;
+        return !walk->strange;
+    }
     if (text == NULL) {
         tpb_push_absent(walk->d);
     } else if (!push_text(walk->d, type->fields[field].type, text, len)) {
@@ -213,8 +227,9 @@ static bool push_composite(struct tpb_decoder *d, const struct tp_type *type, co
     char *scratch = lua_newuserdatauv(d->L, len + 1, 0);
     int base = lua_gettop(d->L);
     lua_createtable(d->L, 0, type->nfields);
-    bool good =
-        tp_composite_walk(text, len, scratch, visit_field, &walk) && walk.fields >= type->nfields;
+    bool good = tp_composite_walk(text, len, scratch, visit_field, &walk);
+    if (!walk.failed && (walk.strange || (good && walk.fields < type->nfields)))
+        return tpb_type_changed(d, type);
     return end_container(d, base, good, walk.failed, type->name);
 }
 

@@ -57,6 +57,7 @@ struct tpb_decoder {
     const char *column;     /* the name of the one being read */
     int codecs;             /* stack index of {type name = codec}, or 0 */
     const tp_op *op;        /* whose the bytes are; NULL: the caller's */
+    tp_pool *pool;          /* where the types come from */
 };
 
 /* Pushes a value that is not NULL. */
@@ -70,6 +71,9 @@ bool tpb_push_binary(struct tpb_decoder *d, const struct tp_type *type, const un
                      size_t len);
 /* Sets the error for a value that no server writes. Returns false. */
 bool tpb_malformed(struct tpb_decoder *d, const char *what);
+/* The same for a value of a composite type that has other fields than when the type was
+ * looked up: the pool forgets its types, so that the next statement is described anew. */
+bool tpb_type_changed(struct tpb_decoder *d, const struct tp_type *type);
 /* Pushes values that both forms have: from the text of a numeric, of JSON. */
 bool tpb_push_numeric(struct tpb_decoder *d, const char *text, size_t len);
 bool tpb_push_json(struct tpb_decoder *d, const char *text, size_t len);

@@ -214,12 +214,16 @@ static bool push_composite(struct tpb_decoder *d, const struct tp_type *type,
     int32_t count, oid, size;
 
     luaL_checkstack(d->L, LUA_MINSTACK, "decoding a composite value");
-    if (!read32(&reader, &count) || count != type->nfields)
+    if (!read32(&reader, &count))
         return tpb_malformed(d, type->name);
+    if (count != type->nfields)
+        return tpb_type_changed(d, type);
     lua_createtable(d->L, 0, type->nfields);
     for (int i = 0; i < type->nfields; i++) {
         if (!read32(&reader, &oid) || !read_part(&reader, &part, &size))
             return tpb_malformed(d, type->name);
+        if ((uint32_t)oid != type->fields[i].type->oid)
+            return tpb_type_changed(d, type);
         if (size == NO_VALUE)
             tpb_push_absent(d);
         else if (!tpb_push_binary(d, type->fields[i].type, part, (size_t)size))

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "error.h"
+#include "codec.h"
 #include "number.h"
 #include "values.h"
 
@@ -134,7 +135,7 @@ static bool encode_string(struct json *j, int index, const struct step *at)
 
 static bool encode_number(struct json *j, int index, const struct step *at)
 {
-    char text[TPB_FLOAT_ROOM];
+    char text[32]; /* any double's, and any integer's */
     double value;
     size_t len;
 
@@ -144,9 +145,9 @@ static bool encode_number(struct json *j, int index, const struct step *at)
         return true;
     }
     value = (double)lua_tonumber(j->L, index);
-    len = tpb_float_format(value, text);
+    len = tp__float8_text(value, text);
     if (!isfinite(value))
-        return fail(j, at, "%s cannot be written as JSON", text);
+        return fail(j, at, "%.*s cannot be written as JSON", (int)len, text);
     tp__buf_append(j->out, text, len);
     return true;
 }

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "codec.h"
+#include "db.h"
 #include "error.h"
 #include "errors.h"
 #include "rows.h"
@@ -183,6 +184,8 @@ static void push_cell(lua_State *L, const struct lazy_row *row, int c, int resul
         return;
     }
     decoder.column = lua_type(L, 2) == LUA_TSTRING ? lua_tostring(L, 2) : "?";
+    lua_getiuservalue(L, result, DATABASE);
+    decoder.pool = ((const struct tpb_db *)lua_touserdata(L, -1))->pool;
     if (lua_getiuservalue(L, result, CODECS) == LUA_TTABLE)
         decoder.codecs = lua_gettop(L);
     if (!tpb_push_value(&decoder, lazy->types[c], lazy->binary, (const char *)at + 4, len)) {

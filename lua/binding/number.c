@@ -5,48 +5,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Whatever the locale printed for the point (it may be several bytes) becomes
- * one '.'. Everything else that %g prints for a finite number is ASCII. */
-static size_t make_point(char *text)
-{
-    char *out = text;
-    bool in_point = false;
-
-    for (const char *in = text; *in != '\0'; ++in) {
-        if (strchr("0123456789+-e", *in) != NULL) {
-            *out++ = *in;
-            in_point = false;
-        } else if (!in_point) {
-            *out++ = '.';
-            in_point = true;
-        }
-    }
-    *out = '\0';
-    return (size_t)(out - text);
-}
-
-static size_t copy_word(char *out, const char *word)
-{
-    size_t len = strlen(word);
-
-    memcpy(out, word, len + 1);
-    return len;
-}
-
-size_t tpb_float_format(double value, char out[TPB_FLOAT_ROOM])
-{
-    if (isnan(value))
-        return copy_word(out, "NaN");
-    if (isinf(value))
-        return copy_word(out, value > 0 ? "Infinity" : "-Infinity");
-    for (int digits = 15; digits <= 17; ++digits) {
-        snprintf(out, TPB_FLOAT_ROOM, "%.*g", digits, value);
-        if (strtod(out, NULL) == value)
-            break;
-    }
-    return make_point(out);
-}
-
 /* Reads text whose '.' strtod did not take, by putting the locale's own point
  * in its place. A fraction longer than the buffer is cut: a double depends on
  * no more than about 770 digits. */

@@ -1,7 +1,7 @@
-/* Numbers to text and back, the same in every locale.
+/* Text to numbers, the same in every locale.
  *
- * The C library prints and reads the decimal point of LC_NUMERIC; PostgreSQL
- * and JSON know only '.'. These functions neither read nor change the locale.
+ * The C library reads the decimal point of LC_NUMERIC; PostgreSQL and JSON know
+ * only '.'. These functions neither read nor change the locale.
  *
  * Owns: nothing. Errors: none but the return value. Thread: any. */
 #ifndef TPB_NUMBER_H
@@ -10,13 +10,6 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
-
-/* Room for any double and its NUL: sign, 17 digits, point, exponent. */
-#define TPB_FLOAT_ROOM 40
-
-/* The shortest of %.15g, %.16g and %.17g that reads back as the same double.
- * NaN and the infinities are spelled as PostgreSQL does. Returns the length. */
-size_t tpb_float_format(double value, char out[TPB_FLOAT_ROOM]);
 
 /* Reads a decimal number, NaN, Infinity or -Infinity. `text` has a NUL at
  * text[len]. False when the whole of it is not a number; a number out of

@@ -127,9 +127,16 @@ void tpb_rows_init(struct tpb_rows *rows, lua_State *L, enum tpb_want want,
                    const struct tpb_decode *how, struct tp_buf *scratch, int db, int codecs,
                    struct tp_error *err)
 {
+    const struct tpb_db *database = lua_touserdata(L, db);
+
     memset(rows, 0, sizeof *rows);
-    rows->decoder = (struct tpb_decoder){
-        .L = L, .how = how, .err = err, .scratch = scratch, .column = "", .codecs = codecs};
+    rows->decoder = (struct tpb_decoder){.L = L,
+                                         .how = how,
+                                         .err = err,
+                                         .scratch = scratch,
+                                         .column = "",
+                                         .codecs = codecs,
+                                         .pool = database->pool};
     rows->want = want;
     rows->db = db;
     rows->base = lua_gettop(L) + 1;
