@@ -505,6 +505,60 @@ int64_t tp_op_elapsed(const tp_op *op);              /* µs from begin to end */
  * Returns TP_ENCODE, TP_DONE or TP_FAILED. Thread: the operation's. */
 enum tp_step tp_drive(tp_op *op);
 
+/* No connection is needed for these two. A pause is done when the time has come; a drain as
+ * tp_pool_drain. */
+void tp_op_pause(tp_op *op, int64_t until);
+void tp_op_drain(tp_op *op, int64_t deadline);
+
+/* Something of the caller's. */
+void tp_op_set_tag(tp_op *op, void *tag);
+void *tp_op_tag(const tp_op *op);
+
+/* ----------------------------------------------------------------- reactors */
+
+/* What an event loop waits with for any number of operations: it has one descriptor, which
+ * can be read when some of them may go on, and the earliest of their deadlines. Nothing in
+ * it ever blocks.
+ *
+ *     tp_op_use(op, reactor, owner); tp_op_query(op, ...);
+ *     while (tp_reactor_step(op) == TP_WAIT)      (other steps as after tp_op_step)
+ *         park the coroutine until tp_reactor_next returns op;
+ *
+ *     the loop: wait for tp_reactor_fd until tp_reactor_sleep, tp_reactor_look, then wake
+ *     what tp_reactor_next returns, until that is NULL.
+ *
+ * Counted; operations that use it hold a reference. Thread: one; operations that use it are
+ * stepped by the same. In a child of fork it is empty after tp_reactor_mind_fork. */
+typedef struct tp_reactor tp_reactor;
+
+/* NULL: no memory or descriptors. */
+tp_reactor *tp_reactor_new(void);
+void tp_reactor_release(tp_reactor *reactor);
+/* To be called before it is used after what may have been a fork. False: no descriptors. */
+bool tp_reactor_mind_fork(tp_reactor *reactor);
+
+/* Says, before the operation is begun, which reactor it is to wait with, and for which
+ * coroutine (any number but 0, unique in the process); NULL and 0: the thread waits. */
+void tp_op_use(tp_op *op, tp_reactor *reactor, uintptr_t owner);
+/* As tp_op_step. After TP_WAIT the reactor knows of the operation until the next step. */
+enum tp_step tp_reactor_step(tp_op *op);
+
+int tp_reactor_fd(const tp_reactor *reactor);
+/* How many operations wait with it and have not been returned by tp_reactor_next. */
+size_t tp_reactor_waiting(const tp_reactor *reactor);
+/* The caller is about to wait for the descriptor: until when at most, or TP_NEVER. */
+int64_t tp_reactor_sleep(tp_reactor *reactor);
+/* Looks at what has happened. */
+void tp_reactor_look(tp_reactor *reactor);
+/* Whether tp_reactor_next would return something without another look. */
+bool tp_reactor_has_news(tp_reactor *reactor);
+/* The next operation that may go on; NULL: none for now. */
+tp_op *tp_reactor_next(tp_reactor *reactor);
+/* Between these two the caller promises to ask tp_reactor_next before it waits: operations
+ * that its own doings set going then need not wake it through the descriptor. */
+void tp_reactor_enter(tp_reactor *reactor);
+void tp_reactor_leave(tp_reactor *reactor);
+
 /* --------------------------------------------------------------- statistics */
 
 /* Percentiles of one histogram, in microseconds. */

@@ -41,6 +41,11 @@ int tp__conn_events(const struct tp_conn *conn)
     return conn->events;
 }
 
+struct tp_watch *tp__conn_watch(struct tp_conn *conn)
+{
+    return &conn->watch;
+}
+
 int64_t tp__conn_deadline(const struct tp_conn *conn)
 {
     if (conn->mending && conn->paused)

@@ -16,6 +16,7 @@
 
 #include "catalog.h"
 #include "config.h"
+#include "poller.h"
 #include "statements.h"
 #include "tidepool.h"
 #include "wake.h"
@@ -43,6 +44,8 @@ enum tp_step tp__conn_step_open(struct tp_conn *conn, struct tp_error *err);
 /* What to wait for after TP_WAIT. */
 int tp__conn_fd(const struct tp_conn *conn);
 int tp__conn_events(const struct tp_conn *conn);
+/* Where an event loop keeps that it waits for this connection. */
+struct tp_watch *tp__conn_watch(struct tp_conn *conn);
 int64_t tp__conn_deadline(const struct tp_conn *conn); /* of connecting or mending */
 
 bool tp__conn_is_ready(const struct tp_conn *conn);

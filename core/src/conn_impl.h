@@ -49,6 +49,7 @@ struct tp_conn {
     enum tp_conn_state state; /* set by tp__conn_set_state alone */
     struct tp_conn_env env;
     PGconn *pg;
+    struct tp_watch watch; /* in the set of an event loop */
     int events;
     int64_t deadline; /* of connecting or mending */
     struct tp_resolve *resolve;

@@ -270,6 +270,7 @@ struct tp_conn *tp__conn_open(const struct tp_conn_env *env, struct tp_error *er
  * descriptor is closed under libpq and its memory is given up. */
 void tp__conn_close(struct tp_conn *conn, bool forked)
 {
+    tp__watch_forget(&conn->watch, forked);
     if (conn->pg != NULL && forked) {
         int fd = PQsocket(conn->pg);
         if (fd >= 0)

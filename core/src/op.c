@@ -32,10 +32,23 @@ static bool step_backoff(tp_op *op)
 {
     if (tp_now() < op->wait_until)
         return false;
-    if (op->slot != NULL)
+    if (op->kind == OP_PAUSE)
+        tp__op_finish(op, OP_DONE);
+    else if (op->slot != NULL)
         tp__op_begin_statement(op);
     else
         tp__op_begin_acquire(op);
+    return true;
+}
+
+static bool step_draining(tp_op *op)
+{
+    if (tp__pool_is_draining(op->pool, &op->waiter) && tp_now() < op->wait_until)
+        return false;
+    if (tp__pool_end_drain(op->pool, &op->waiter, &op->error) == TP_OK)
+        tp__op_finish(op, OP_DONE);
+    else
+        tp__op_fail(op);
     return true;
 }
 
@@ -60,6 +73,8 @@ static bool advance(tp_op *op, int ready)
         return tp__op_step_stopping(op, ready);
     case OP_BACKOFF:
         return step_backoff(op);
+    case OP_DRAINING:
+        return step_draining(op);
     default:
         return false;
     }
@@ -167,7 +182,7 @@ int tp_op_events(const tp_op *op)
 int64_t tp_op_deadline(const tp_op *op)
 {
     bool bounded = op->state == OP_QUEUED || op->state == OP_CHECKING || op->state == OP_BACKOFF ||
-                   op->state == OP_STOPPING;
+                   op->state == OP_STOPPING || op->state == OP_DRAINING;
     return bounded ? op->wait_until : op->deadline;
 }
 
@@ -181,6 +196,7 @@ tp_op *tp_op_new(tp_pool *pool)
     op->pool = tp_pool_retain(pool);
     op->database = tp__database_of(pool);
     op->fork_count = tp__fork_count;
+    op->seat.deadline = TP_NEVER;
     return op;
 }
 
@@ -210,8 +226,11 @@ void tp_op_abandon(tp_op *op)
         memset(&op->waiter, 0, sizeof op->waiter); /* stands in the parent's queue */
     else if (op->state == OP_QUEUED)
         tp__pool_leave(op->pool, &op->waiter);
+    else if (op->state == OP_DRAINING)
+        tp__pool_leave_drain(op->pool, &op->waiter);
     else
         abandon_connection(op);
+    tp__reactor_leave(op);
     tp__op_leave_lease(op);
     op->slot = NULL;
     op->conn = NULL;
@@ -225,6 +244,7 @@ void tp_op_free(tp_op *op)
     if (op == NULL)
         return;
     tp_op_abandon(op);
+    tp_op_use(op, NULL, 0);
     tp_pool_release(op->pool);
     tp__buf_free(&op->listed);
     free(op);
@@ -329,7 +349,33 @@ void tp_op_ping(tp_op *op, const tp_lease *lease, int64_t deadline)
     begin_request(op, lease);
 }
 
+void tp_op_pause(tp_op *op, int64_t until)
+{
+    begin(op, OP_PAUSE, until);
+    op->wait_until = until;
+    op->state = OP_BACKOFF;
+}
+
+void tp_op_drain(tp_op *op, int64_t deadline)
+{
+    begin(op, OP_DRAIN, deadline);
+    op->waiter.bell = op->seat.reactor != NULL ? tp__reactor_bell(op->seat.reactor) : NULL;
+    op->wait_until = deadline;
+    op->state = OP_DRAINING;
+    (void)tp__pool_begin_drain(op->pool, &op->waiter); /* the first step looks */
+}
+
 /* ------------------------------------------------------------------- getters */
+
+void tp_op_set_tag(tp_op *op, void *tag)
+{
+    op->tag = tag;
+}
+
+void *tp_op_tag(const tp_op *op)
+{
+    return op->tag;
+}
 
 int tp_op_param_count(const tp_op *op)
 {

@@ -69,6 +69,7 @@ void tp__op_begin_acquire(tp_op *op)
 {
     op->waiter.sql = op->kind == OP_QUERY ? op->query.sql : NULL;
     op->waiter.sql_len = op->kind == OP_QUERY ? op->query.sql_len : 0;
+    op->waiter.bell = op->seat.reactor != NULL ? tp__reactor_bell(op->seat.reactor) : NULL;
     switch (tp__pool_acquire(op->pool, &op->waiter, &op->error)) {
     case TP_ACQUIRED:
         take_slot(op);
@@ -77,6 +78,8 @@ void tp__op_begin_acquire(tp_op *op)
     case TP_QUEUED:
         op->wait_until = acquire_deadline(op);
         op->state = OP_QUEUED;
+        op->self_blocked =
+            op->waiter.bell != NULL && tp__pool_is_deadlocked(op->pool, &op->waiter);
         break;
     case TP_REFUSED:
         tp__op_fail(op);
@@ -118,7 +121,9 @@ bool tp__op_step_checking(tp_op *op, int ready)
 
 void tp__op_park(tp_op *op)
 {
-    if (op->state != OP_QUEUED)
+    if (op->state == OP_DRAINING)
+        tp__pool_park(op->pool, &op->waiter, op->wait_until);
+    else if (op->state != OP_QUEUED)
         poll(NULL, 0, tp__poll_ms(op->wait_until, tp_now()));
     else if (tp__pool_all_held_by_caller(op->pool))
         op->self_blocked = true;

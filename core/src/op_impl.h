@@ -5,6 +5,7 @@
 #include "backoff.h"
 #include "database.h"
 #include "op.h"
+#include "reactor.h"
 
 enum op_state {
     OP_IDLE,      /* not begun, or abandoned */
@@ -22,15 +23,17 @@ enum op_state {
     OP_DATA,      /* executing, and the caller may take data */
     OP_PIPING,    /* a pipeline is under way */
     OP_STOPPING,  /* no more of it is wanted; the rest is read or cancelled */
-    OP_BACKOFF,   /* between two attempts, without a connection of its own */
+    OP_BACKOFF,   /* between two attempts, without a connection of its own; or all there is */
+    OP_DRAINING,  /* others have connections of the pool that closes */
     OP_DONE,
     OP_FAILED
 };
 
-enum op_kind { OP_ACQUIRE, OP_QUERY, OP_PING, OP_PIPELINE };
+enum op_kind { OP_ACQUIRE, OP_QUERY, OP_PING, OP_PIPELINE, OP_PAUSE, OP_DRAIN };
 
 struct tp_op {
     tp_pool *pool;
+    void *tag; /* the caller's */
     struct tp_database *database;
     enum op_state state;
     enum op_kind kind;
@@ -38,6 +41,7 @@ struct tp_op {
     uint64_t hash;
     const struct tp_param *params;
 
+    struct tp_seat seat;
     struct tp_waiter waiter;
     struct tp_slot *slot;
     uint64_t generation; /* of the slot, while the connection is the operation's to use */

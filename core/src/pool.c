@@ -83,7 +83,13 @@ static void leave_queue_locked(tp_pool *pool, struct tp_waiter *waiter)
     tp__list_remove(&waiter->link);
     waiter->queued = false;
     pool->waiting--;
-    if (waiter->has_cond)
+}
+
+void tp__waiter_tell_locked(struct tp_waiter *waiter)
+{
+    if (waiter->bell != NULL)
+        tp__bell_ring(waiter->bell, &waiter->rope);
+    else if (waiter->has_cond)
         pthread_cond_signal(&waiter->cond);
 }
 
@@ -100,9 +106,11 @@ void tp__pool_serve_locked(struct tp_slot *slot, int64_t now)
     lend_locked(slot, now);
     note_sql_locked(slot, waiter->sql, waiter->sql_len);
     slot->owner = waiter->owner;
+    slot->thread = waiter->thread;
     waiter->slot = slot;
     tp__histogram_record(&pool->wait_times, tp_now() - waiter->since);
     leave_queue_locked(pool, waiter);
+    tp__waiter_tell_locked(waiter);
 }
 
 void tp__pool_refuse_all_locked(tp_pool *pool, enum tp_status status)
@@ -113,6 +121,7 @@ void tp__pool_refuse_all_locked(tp_pool *pool, enum tp_status status)
         waiter->failed = true;
         waiter->status = status;
         leave_queue_locked(pool, waiter);
+        tp__waiter_tell_locked(waiter);
     }
 }
 
@@ -135,22 +144,23 @@ bool tp__slot_is_worn_locked(const struct tp_slot *slot, int64_t now, enum tp_cl
 
 /* ------------------------------------------------------------------ acquire */
 
-static void lend_idle_locked(struct tp_slot *slot, int64_t now)
+static void lend_idle_locked(struct tp_slot *slot, uintptr_t owner, int64_t now)
 {
     lend_locked(slot, now);
-    slot->owner = (uintptr_t)pthread_self();
+    slot->thread = (uintptr_t)pthread_self();
+    slot->owner = owner != 0 ? owner : slot->thread;
     tp__histogram_record(&slot->pool->wait_times, 0);
 }
 
 /* The most recently used idle connection that is not worn, or NULL. */
-static struct tp_slot *take_idle_locked(tp_pool *pool, int64_t now, bool *closing)
+static struct tp_slot *take_idle_locked(tp_pool *pool, uintptr_t owner, int64_t now, bool *closing)
 {
     struct tp_list *first;
     while ((first = tp__list_first(&pool->lists[TP_SLOT_IDLE])) != NULL) {
         struct tp_slot *slot = TP_CONTAINER(first, struct tp_slot, link);
         enum tp_close_reason why;
         if (!tp__slot_is_worn_locked(slot, now, &why)) {
-            lend_idle_locked(slot, now);
+            lend_idle_locked(slot, owner, now);
             return slot;
         }
         tp__slot_close_locked(slot, why);
@@ -177,7 +187,9 @@ static enum tp_acquired join_queue_locked(tp_pool *pool, struct tp_waiter *waite
     if (!tp__keeper_start_locked(pool))
         return refuse(err, TP_ERR_CONNECTION, "the pool's housekeeper thread could not start");
     waiter->since = tp_now();
-    waiter->owner = (uintptr_t)pthread_self();
+    waiter->thread = (uintptr_t)pthread_self();
+    if (waiter->owner == 0)
+        waiter->owner = waiter->thread;
     waiter->slot = NULL;
     waiter->failed = false;
     waiter->queued = true;
@@ -200,7 +212,7 @@ enum tp_acquired tp__pool_acquire(tp_pool *pool, struct tp_waiter *waiter, struc
         how = refuse(err, TP_ERR_POOL_CLOSED,
                      pool->closed ? "the pool is closed" : "the pool is draining");
     } else {
-        waiter->slot = take_idle_locked(pool, tp__now_coarse(), &ring);
+        waiter->slot = take_idle_locked(pool, waiter->owner, tp__now_coarse(), &ring);
         if (waiter->slot != NULL)
             note_sql_locked(waiter->slot, waiter->sql, waiter->sql_len);
         how = waiter->slot != NULL ? TP_ACQUIRED : join_queue_locked(pool, waiter, err);
@@ -223,7 +235,7 @@ static struct tp_slot *take_fresh_locked(tp_pool *pool)
     enum tp_close_reason why;
     if (now - slot->idle_since >= TP_LOOK_AFTER_US || tp__slot_is_worn_locked(slot, now, &why))
         return NULL;
-    lend_idle_locked(slot, now);
+    lend_idle_locked(slot, 0, now);
     return slot;
 }
 
@@ -269,11 +281,16 @@ enum tp_acquired tp__pool_poll(tp_pool *pool, struct tp_waiter *waiter, int64_t 
     tp__pool_lock(pool);
     enum tp_acquired how = poll_locked(pool, waiter, deadline, err);
     pthread_mutex_unlock(&pool->lock);
-    if (how != TP_QUEUED && waiter->has_cond) {
-        pthread_cond_destroy(&waiter->cond);
-        waiter->has_cond = false;
-    }
+    if (how != TP_QUEUED)
+        tp__waiter_deinit(waiter);
     return how;
+}
+
+void tp__waiter_deinit(struct tp_waiter *waiter)
+{
+    if (waiter->has_cond)
+        pthread_cond_destroy(&waiter->cond);
+    waiter->has_cond = false;
 }
 
 bool tp__pool_all_held_by_caller(tp_pool *pool)
@@ -282,10 +299,34 @@ bool tp__pool_all_held_by_caller(tp_pool *pool)
     tp__pool_lock(pool);
     for (int i = 0; all && i < pool->limits.max; i++) {
         const struct tp_slot *slot = &pool->slots[i];
-        all = slot->state == TP_SLOT_LEASED && slot->owner == (uintptr_t)pthread_self();
+        all = slot->state == TP_SLOT_LEASED && slot->thread == (uintptr_t)pthread_self();
     }
     pthread_mutex_unlock(&pool->lock);
     return all;
+}
+
+static bool waits_locked(const tp_pool *pool, uintptr_t owner)
+{
+    const struct tp_list *node = pool->waiters.next;
+    for (; node != &pool->waiters; node = node->next) {
+        if (TP_CONTAINER(node, struct tp_waiter, link)->owner == owner)
+            return true;
+    }
+    return false;
+}
+
+bool tp__pool_is_deadlocked(tp_pool *pool, const struct tp_waiter *waiter)
+{
+    bool holds = false, stuck = true;
+    tp__pool_lock(pool);
+    for (int i = 0; i < pool->limits.max; i++)
+        holds |= pool->slots[i].state == TP_SLOT_LEASED && pool->slots[i].owner == waiter->owner;
+    for (int i = 0; holds && stuck && i < pool->limits.max; i++) {
+        const struct tp_slot *slot = &pool->slots[i];
+        stuck = slot->state == TP_SLOT_LEASED && waits_locked(pool, slot->owner);
+    }
+    pthread_mutex_unlock(&pool->lock);
+    return holds && stuck;
 }
 
 void tp__pool_park(tp_pool *pool, struct tp_waiter *waiter, int64_t deadline)
@@ -317,9 +358,7 @@ void tp__pool_leave(tp_pool *pool, struct tp_waiter *waiter)
     struct tp_slot *slot = waiter->slot;
     uint64_t generation = slot != NULL ? atomic_load(&slot->generation) : 0;
     pthread_mutex_unlock(&pool->lock);
-    if (waiter->has_cond)
-        pthread_cond_destroy(&waiter->cond);
-    waiter->has_cond = false;
+    tp__waiter_deinit(waiter);
     waiter->slot = NULL;
     if (slot != NULL)
         (void)tp__pool_return(slot, generation, TP_FATE_KEEP, TP_CLOSE_IN_DOUBT, NULL);
@@ -393,7 +432,7 @@ bool tp__pool_return(struct tp_slot *slot, uint64_t generation, enum tp_fate fat
     bool orphan = slot->state == TP_SLOT_CLOSING && pool->closed && !pool->keeper_started;
     void *connection = orphan ? tp__slot_take_connection_locked(slot) : NULL;
     if (pool->draining)
-        pthread_cond_broadcast(&pool->returned);
+        tp__pool_tell_drainers_locked(pool);
     pthread_mutex_unlock(&pool->lock);
     if (orphan)
         close_here(slot, connection);

@@ -25,6 +25,7 @@
 #include <stdatomic.h>
 
 #include "backoff.h"
+#include "bell.h"
 #include "events.h"
 #include "list.h"
 #include "stats.h"
@@ -99,7 +100,8 @@ struct tp_slot {
     uint64_t epoch; /* the pool's epoch at its birth */
     int64_t uses;
     int64_t opened_at, expires_at, idle_since, checked_at, acquired_at;
-    uintptr_t owner;  /* the thread that acquired it */
+    uintptr_t owner;  /* the coroutine that acquired it, or the thread */
+    uintptr_t thread; /* the thread */
     const void *user; /* the operation that runs on it; of the borrower alone */
     char place[80];   /* where in the program */
     int line;
@@ -117,17 +119,19 @@ struct tp_waiter {
     struct tp_slot *slot; /* what it was handed */
     bool queued, failed;
     bool has_cond;
+    struct tp_bell *bell; /* rung instead of the condition; NULL: a thread waits */
+    struct tp_rope rope;
     int64_t since;
     pthread_cond_t cond;
     enum tp_status status;
-    uintptr_t owner; /* the thread that waits */
+    uintptr_t owner;  /* the coroutine that waits; 0: the thread */
+    uintptr_t thread; /* the thread */
     const char *sql; /* what the connection is wanted for; may be NULL */
     size_t sql_len;
 };
 
 struct tp_pool {
     pthread_mutex_t lock;
-    pthread_cond_t returned; /* a lease came back; for drain */
     atomic_int refs;
     const struct tp_pool_vtable *vtable;
     void *ctx;
@@ -139,6 +143,7 @@ struct tp_pool {
     struct tp_list lists[TP_SLOT_STATES];
     int counts[TP_SLOT_STATES];
     struct tp_list waiters;
+    struct tp_list drainers; /* who wait for the last lease to come back */
     int waiting;
     bool configured, draining, closed;
     _Atomic uint64_t epoch; /* bumped when the server is known to have gone */
@@ -189,9 +194,23 @@ enum tp_acquired tp__pool_poll(tp_pool *pool, struct tp_waiter *waiter, int64_t 
  * has passed. */
 void tp__pool_park(tp_pool *pool, struct tp_waiter *waiter, int64_t deadline);
 
+/* Gives up what parking has made. */
+void tp__waiter_deinit(struct tp_waiter *waiter);
+
 /* Whether every connection that may exist is leased by the calling thread, so that
  * parking it would be a deadlock with itself. */
 bool tp__pool_all_held_by_caller(tp_pool *pool);
+/* Whether the waiter, a coroutine, holds a connection itself and every other is held by it or
+ * by coroutines that wait here, too: none of them could ever go on. */
+bool tp__pool_is_deadlocked(tp_pool *pool, const struct tp_waiter *waiter);
+
+/* Takes no new work. True: the waiter is to be parked until others have given back what they
+ * hold, or the deadline has passed; then, or at once, tp__pool_end_drain. */
+bool tp__pool_begin_drain(tp_pool *pool, struct tp_waiter *waiter);
+bool tp__pool_is_draining(tp_pool *pool, struct tp_waiter *waiter);
+enum tp_status tp__pool_end_drain(tp_pool *pool, struct tp_waiter *waiter,
+                                  struct tp_error *err) TP_MUST_CHECK;
+void tp__pool_leave_drain(tp_pool *pool, struct tp_waiter *waiter);
 
 /* Leaves the queue; a connection that was handed over meanwhile is given back. */
 void tp__pool_leave(tp_pool *pool, struct tp_waiter *waiter);
@@ -259,6 +278,10 @@ void *tp__slot_take_connection_locked(struct tp_slot *slot);
 void tp__slot_emptied_locked(struct tp_slot *slot);
 /* Whether a connection must not be used again, and why. */
 bool tp__slot_is_worn_locked(const struct tp_slot *slot, int64_t now, enum tp_close_reason *why);
+/* A lease came back while the pool drains. */
+void tp__pool_tell_drainers_locked(tp_pool *pool);
+/* The waiter has what it waited for. */
+void tp__waiter_tell_locked(struct tp_waiter *waiter);
 /* A connection is ready for use: to the first waiter, or idle. */
 void tp__pool_serve_locked(struct tp_slot *slot, int64_t now);
 /* Refuses every waiter with this status; the last error has the words. */

@@ -24,12 +24,7 @@ static void watch_forks(void)
 
 static void init_sync(tp_pool *pool)
 {
-    pthread_condattr_t attr;
     pthread_mutex_init(&pool->lock, NULL);
-    pthread_condattr_init(&attr);
-    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-    pthread_cond_init(&pool->returned, &attr);
-    pthread_condattr_destroy(&attr);
 }
 
 static void init_slots(tp_pool *pool)
@@ -39,6 +34,7 @@ static void init_slots(tp_pool *pool)
         pool->counts[state] = 0;
     }
     tp__list_init(&pool->waiters);
+    tp__list_init(&pool->drainers);
     pool->waiting = 0;
     for (int i = 0; i < pool->limits.max; i++) {
         struct tp_slot *slot = &pool->slots[i];
@@ -108,7 +104,6 @@ void tp_pool_release(tp_pool *pool)
         pool->free_ctx(pool->ctx);
     tp__wake_release(pool->wake);
     tp__events_deinit(&pool->events);
-    pthread_cond_destroy(&pool->returned);
     pthread_mutex_destroy(&pool->lock);
     free(pool->slots);
     free(pool);
@@ -157,36 +152,85 @@ void tp_pool_close(tp_pool *pool)
         tp__slot_close_locked(TP_CONTAINER(node, struct tp_slot, link), TP_CLOSE_POOL_CLOSED);
         tp__pool_report_state_locked(pool);
     }
-    pthread_cond_broadcast(&pool->returned);
+    tp__pool_tell_drainers_locked(pool);
     pthread_mutex_unlock(&pool->lock);
     if (stop)
         tp__keeper_stop(pool);
 }
 
-/* Leases of the thread that waits here cannot come back meanwhile. */
-static bool others_hold_locked(const tp_pool *pool)
+/* What the waiter holds itself cannot come back meanwhile: of a coroutine its own leases, of
+ * a thread all that it has taken. */
+static bool others_hold_locked(const tp_pool *pool, const struct tp_waiter *waiter)
 {
     for (int i = 0; i < pool->limits.max; i++) {
         const struct tp_slot *slot = &pool->slots[i];
-        if (slot->state == TP_SLOT_LEASED && slot->owner != (uintptr_t)pthread_self())
+        bool own = waiter->bell != NULL ? slot->owner == waiter->owner
+                                        : slot->thread == (uintptr_t)pthread_self();
+        if (slot->state == TP_SLOT_LEASED && !own)
             return true;
     }
     return false;
 }
 
-enum tp_status tp_pool_drain(tp_pool *pool, int64_t deadline, struct tp_error *err)
+/* They look again themselves at who holds what. */
+void tp__pool_tell_drainers_locked(tp_pool *pool)
 {
-    struct timespec until = tp__timespec(deadline);
-    int status = 0;
+    struct tp_list *node;
+    while ((node = tp__list_first(&pool->drainers)) != NULL) {
+        struct tp_waiter *waiter = TP_CONTAINER(node, struct tp_waiter, link);
+        tp__list_remove(node);
+        waiter->queued = false;
+        tp__waiter_tell_locked(waiter);
+    }
+}
 
+static bool join_drain_locked(tp_pool *pool, struct tp_waiter *waiter)
+{
+    if (waiter->queued)
+        return true;
+    if (pool->closed || !others_hold_locked(pool, waiter))
+        return false;
+    waiter->queued = true;
+    tp__list_push_back(&pool->drainers, &waiter->link);
+    return true;
+}
+
+bool tp__pool_begin_drain(tp_pool *pool, struct tp_waiter *waiter)
+{
+    waiter->queued = false;
     tp__pool_lock(pool);
     if (!pool->closed) {
         pool->draining = true;
         tp__pool_refuse_all_locked(pool, TP_ERR_POOL_CLOSED);
         tp__pool_report_state_locked(pool);
     }
-    while (!pool->closed && others_hold_locked(pool) && status == 0)
-        status = pthread_cond_timedwait(&pool->returned, &pool->lock, &until);
+    bool waits = join_drain_locked(pool, waiter);
+    pthread_mutex_unlock(&pool->lock);
+    return waits;
+}
+
+bool tp__pool_is_draining(tp_pool *pool, struct tp_waiter *waiter)
+{
+    tp__pool_lock(pool);
+    bool waits = join_drain_locked(pool, waiter);
+    pthread_mutex_unlock(&pool->lock);
+    return waits;
+}
+
+void tp__pool_leave_drain(tp_pool *pool, struct tp_waiter *waiter)
+{
+    tp__pool_lock(pool);
+    if (waiter->queued)
+        tp__list_remove(&waiter->link);
+    waiter->queued = false;
+    pthread_mutex_unlock(&pool->lock);
+    tp__waiter_deinit(waiter);
+}
+
+enum tp_status tp__pool_end_drain(tp_pool *pool, struct tp_waiter *waiter, struct tp_error *err)
+{
+    tp__pool_leave_drain(pool, waiter);
+    tp__pool_lock(pool);
     int out = pool->counts[TP_SLOT_LEASED];
     pthread_mutex_unlock(&pool->lock);
     tp_pool_close(pool);
@@ -194,4 +238,15 @@ enum tp_status tp_pool_drain(tp_pool *pool, int64_t deadline, struct tp_error *e
         return tp__error_set(err, TP_ERR_TIMEOUT, "%d connection%s still in use", out,
                              out == 1 ? " was" : "s were");
     return TP_OK;
+}
+
+enum tp_status tp_pool_drain(tp_pool *pool, int64_t deadline, struct tp_error *err)
+{
+    struct tp_waiter waiter = {.queued = false};
+    bool waits = tp__pool_begin_drain(pool, &waiter);
+    while (waits && tp_now() < deadline) {
+        tp__pool_park(pool, &waiter, deadline);
+        waits = tp__pool_is_draining(pool, &waiter);
+    }
+    return tp__pool_end_drain(pool, &waiter, err);
 }

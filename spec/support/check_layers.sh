@@ -5,11 +5,11 @@ set -uo pipefail
 cd "$(dirname "$0")/../.." || exit 2
 
 layers=(
-    "error clock list buf text wake errand"
-    "config options url tls sqlstate backoff stats types codec catalog columns description statements stale events resolve"
+    "error clock list buf text wake bell errand"
+    "poller config options url tls sqlstate backoff stats types codec catalog columns description statements stale events resolve"
     "conn result wire"
     "pool keeper"
-    "op drive database"
+    "op reactor drive database"
 )
 libpq="conn result config tls" # who may include libpq-fe.h
 
