@@ -1,9 +1,9 @@
 #include "call.h"
 
-#include <lauxlib.h>
 #include <math.h>
 #include <string.h>
 
+#include "compat.h"
 #include "decode.h"
 #include "encode.h"
 #include "error.h"

@@ -8,8 +8,7 @@
 #ifndef TPB_CALL_H
 #define TPB_CALL_H
 
-#include <lua.h>
-
+#include "compat.h"
 #include "db.h"
 #include "encode.h"
 #include "rows.h"

@@ -1,9 +1,9 @@
 #include "client.h"
 
-#include <lauxlib.h>
 #include <string.h>
 
 #include "call.h"
+#include "compat.h"
 #include "copy.h"
 #include "error.h"
 #include "errors.h"

@@ -10,8 +10,7 @@
 #ifndef TPB_CLIENT_H
 #define TPB_CLIENT_H
 
-#include <lua.h>
-
+#include "compat.h"
 #include "db.h"
 
 #define TPB_CLIENT "tidepool.connection"

@@ -1,8 +1,8 @@
 #include "copy.h"
 
-#include <lauxlib.h>
 #include <string.h>
 
+#include "compat.h"
 #include "error.h"
 #include "errors.h"
 

@@ -16,9 +16,8 @@
 #ifndef TPB_COPY_H
 #define TPB_COPY_H
 
-#include <lua.h>
-
 #include "call.h"
+#include "compat.h"
 #include "db.h"
 #include "tidepool.h"
 

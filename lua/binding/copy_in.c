@@ -1,8 +1,8 @@
 /* COPY FROM STDIN: rows or ready data from the program to the operation. */
-#include <lauxlib.h>
 #include <stdio.h>
 #include <string.h>
 
+#include "compat.h"
 #include "copy_writer.h"
 #include "error.h"
 #include "values.h"

@@ -1,11 +1,10 @@
 /* COPY TO STDOUT: COPY data to rows. Source of the formats: PostgreSQL manual, COPY. */
 #include <errno.h>
-#include <lauxlib.h>
-#include <lualib.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "codec.h"
+#include "compat.h"
 #include "copy.h"
 #include "error.h"
 

@@ -1,11 +1,11 @@
 #include "copy_writer.h"
 
-#include <lauxlib.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "codec.h"
 #include "codec_digits.h"
+#include "compat.h"
 #include "encode_value.h"
 #include "error.h"
 #include "types.h"

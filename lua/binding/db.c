@@ -1,10 +1,10 @@
 #include "db.h"
 
-#include <lauxlib.h>
 #include <string.h>
 
 #include "call.h"
 #include "client.h"
+#include "compat.h"
 #include "copy.h"
 #include "error.h"
 #include "errors.h"

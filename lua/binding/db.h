@@ -8,9 +8,9 @@
 #ifndef TPB_DB_H
 #define TPB_DB_H
 
-#include <lua.h>
 #include <stdbool.h>
 
+#include "compat.h"
 #include "tidepool.h"
 
 #define TPB_DB "tidepool.db"

@@ -1,8 +1,8 @@
 #include "decode.h"
 
-#include <lauxlib.h>
 #include <string.h>
 
+#include "compat.h"
 #include "error.h"
 #include "json_decode.h"
 #include "number.h"

@@ -28,10 +28,10 @@
 #ifndef TPB_DECODE_H
 #define TPB_DECODE_H
 
-#include <lua.h>
 #include <stdbool.h>
 
 #include "buf.h"
+#include "compat.h"
 #include "tidepool.h"
 
 /* In what shape rows come. */

@@ -1,8 +1,8 @@
 /* Values from their binary forms. Source: the *_send functions of PostgreSQL 15. */
-#include <lauxlib.h>
 #include <string.h>
 
 #include "codec.h"
+#include "compat.h"
 #include "decode.h"
 #include "error.h"
 #include "number.h"

@@ -26,11 +26,11 @@
 #ifndef TPB_ENCODE_H
 #define TPB_ENCODE_H
 
-#include <lua.h>
 #include <stdbool.h>
 #include <stdint.h>
 
 #include "buf.h"
+#include "compat.h"
 #include "tidepool.h"
 
 /* The protocol counts parameters in 16 bits. */

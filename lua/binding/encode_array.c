@@ -1,10 +1,10 @@
 #include "encode_array.h"
 
-#include <lauxlib.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "codec.h"
+#include "compat.h"
 #include "json.h"
 #include "values.h"
 

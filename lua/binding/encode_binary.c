@@ -1,9 +1,9 @@
 /* Lua values to binary forms. Source: the *_recv functions of PostgreSQL 15. */
-#include <lauxlib.h>
 #include <math.h>
 #include <string.h>
 
 #include "codec.h"
+#include "compat.h"
 #include "encode_array.h"
 #include "encode_value.h"
 #include "json.h"

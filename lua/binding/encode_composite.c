@@ -4,11 +4,11 @@
  * NULL, as tidepool.null is. An hstore is a table of strings, numbers, booleans and
  * tidepool.null. Source: PostgreSQL manual 8.16.6 and F.18.1; record_recv, hstore_recv;
  * vector_recv of pgvector 0.5. */
-#include <lauxlib.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "codec.h"
+#include "compat.h"
 #include "encode_array.h"
 #include "encode_value.h"
 #include "error.h"

@@ -1,6 +1,5 @@
 #include "encode_value.h"
 
-#include <lauxlib.h>
 #include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -8,6 +7,7 @@
 
 #include "codec.h"
 #include "codec_digits.h"
+#include "compat.h"
 #include "encode.h"
 #include "encode_array.h"
 #include "error.h"

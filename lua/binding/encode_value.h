@@ -7,11 +7,11 @@
 #ifndef TPB_ENCODE_VALUE_H
 #define TPB_ENCODE_VALUE_H
 
-#include <lua.h>
 #include <stdbool.h>
 #include <stdint.h>
 
 #include "buf.h"
+#include "compat.h"
 #include "tidepool.h"
 
 struct tpb_encoder {

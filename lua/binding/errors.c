@@ -1,6 +1,6 @@
 #include "errors.h"
 
-#include <lauxlib.h>
+#include "compat.h"
 
 static void set_text(lua_State *L, const char *field, const char *text)
 {

@@ -7,8 +7,7 @@
 #ifndef TPB_ERRORS_H
 #define TPB_ERRORS_H
 
-#include <lua.h>
-
+#include "compat.h"
 #include "tidepool.h"
 
 #define TPB_ERROR "tidepool.error"

@@ -1,11 +1,11 @@
 #include "json.h"
 
-#include <lauxlib.h>
 #include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
+#include "compat.h"
 #include "error.h"
 #include "codec.h"
 #include "number.h"

@@ -14,10 +14,10 @@
 #ifndef TPB_JSON_H
 #define TPB_JSON_H
 
-#include <lua.h>
 #include <stdbool.h>
 
 #include "buf.h"
+#include "compat.h"
 
 /* Tables within tables; a cyclic value is found by it. */
 #define TPB_JSON_DEPTH 128

@@ -1,8 +1,8 @@
 #include "json_decode.h"
 
-#include <lauxlib.h>
 #include <string.h>
 
+#include "compat.h"
 #include "error.h"
 #include "number.h"
 #include "values.h"

@@ -22,10 +22,10 @@
 #ifndef TPB_JSON_DECODE_H
 #define TPB_JSON_DECODE_H
 
-#include <lua.h>
 #include <stdbool.h>
 #include <stddef.h>
 
+#include "compat.h"
 #include "tidepool.h"
 
 /* Arrays and objects within one another. There is no recursion: this bounds the

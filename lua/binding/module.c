@@ -1,10 +1,9 @@
 /* The C module tidepool.core: what the Lua modules are built on. */
-#include <lauxlib.h>
-#include <lua.h>
 #include <poll.h>
 
 #include "call.h"
 #include "client.h"
+#include "compat.h"
 #include "copy.h"
 #include "db.h"
 #include "errors.h"

@@ -1,10 +1,10 @@
 #include "pipeline.h"
 
-#include <lauxlib.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "call.h"
+#include "compat.h"
 #include "error.h"
 #include "errors.h"
 

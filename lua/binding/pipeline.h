@@ -5,8 +5,7 @@
 #ifndef TPB_PIPELINE_H
 #define TPB_PIPELINE_H
 
-#include <lua.h>
-
+#include "compat.h"
 #include "db.h"
 #include "tidepool.h"
 

@@ -1,9 +1,9 @@
 #include "rows.h"
 
-#include <lauxlib.h>
 #include <string.h>
 
 #include "codec.h"
+#include "compat.h"
 #include "db.h"
 #include "error.h"
 #include "lazy.h"

@@ -2,8 +2,7 @@
 #ifndef TPB_STATS_TABLE_H
 #define TPB_STATS_TABLE_H
 
-#include <lua.h>
-
+#include "compat.h"
 #include "tidepool.h"
 
 void tpb_push_stats(lua_State *L, const struct tp_stats *stats);

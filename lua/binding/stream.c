@@ -1,9 +1,9 @@
 #include "stream.h"
 
-#include <lauxlib.h>
 #include <string.h>
 
 #include "call.h"
+#include "compat.h"
 #include "error.h"
 #include "errors.h"
 #include "op.h"

@@ -8,8 +8,7 @@
 #ifndef TPB_STREAM_H
 #define TPB_STREAM_H
 
-#include <lua.h>
-
+#include "compat.h"
 #include "db.h"
 #include "tidepool.h"
 

@@ -1,6 +1,6 @@
 #include "values.h"
 
-#include <lauxlib.h>
+#include "compat.h"
 
 void tpb_push_null(lua_State *L)
 {

@@ -6,8 +6,9 @@
 #ifndef TPB_VALUES_H
 #define TPB_VALUES_H
 
-#include <lua.h>
 #include <stdbool.h>
+
+#include "compat.h"
 
 /* Names of the metatables in the registry, and their __name. */
 #define TPB_JSON "tidepool.json"
