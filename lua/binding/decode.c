@@ -4,6 +4,7 @@
 
 #include "compat.h"
 #include "error.h"
+#include "int64.h"
 #include "json_decode.h"
 #include "number.h"
 #include "op.h"
@@ -66,7 +67,7 @@ static bool push_integer(struct tpb_decoder *d, const char *text, size_t len)
 
     if (!tpb_integer_parse(text, len, &value))
         return tpb_malformed(d, "integer");
-    lua_pushinteger(d->L, (lua_Integer)value);
+    tpb_push_int64(d->L, value, d->how->int64_as_cdata);
     return true;
 }
 
@@ -103,7 +104,7 @@ bool tpb_push_json(struct tpb_decoder *d, const char *text, size_t len)
 
     if (copy == NULL)
         return false;
-    if (tpb_json_decode(d->L, copy, len, d->err))
+    if (tpb_json_decode(d->L, copy, len, d->how->int64_as_cdata, d->err))
         return true;
     tp__text_copy(d->err->column, sizeof d->err->column, d->column);
     return false;

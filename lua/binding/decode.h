@@ -1,7 +1,7 @@
 /* Values of PostgreSQL to Lua values, from their text or binary form alike.
  *
  *   bool                   boolean
- *   int2, int4, int8, oid  integer, exact
+ *   int2, int4, int8, oid  integer, exact (see int64.h for Luas that have none)
  *   float4, float8         float, always (5 is 5.0), also NaN and the infinities
  *   numeric                string; with `numeric_as_number` an integer when it is
  *                          written without a point and fits, else a float
@@ -47,6 +47,7 @@ struct tpb_decode {
     enum tpb_as as;
     bool null_sentinel;     /* NULL is tidepool.null, not nil */
     bool numeric_as_number; /* numeric is a number, not a string */
+    bool int64_as_cdata;    /* past 2^53, where numbers are doubles: see int64.h */
 };
 
 struct tpb_decoder {

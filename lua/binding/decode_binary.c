@@ -5,6 +5,7 @@
 #include "compat.h"
 #include "decode.h"
 #include "error.h"
+#include "int64.h"
 #include "number.h"
 #include "values.h"
 
@@ -19,7 +20,7 @@ static bool push_integer(struct tpb_decoder *d, const struct tp_type *type,
         lua_pushinteger(d->L, type->base == OID_OID ? (lua_Integer)tp__get32(bytes)
                                                     : (int32_t)tp__get32(bytes));
     else if (len == 8)
-        lua_pushinteger(d->L, (int64_t)tp__get64(bytes));
+        tpb_push_int64(d->L, (int64_t)tp__get64(bytes), d->how->int64_as_cdata);
     else if (len == 2)
         lua_pushinteger(d->L, (int16_t)tp__get16(bytes));
     else

@@ -6,6 +6,7 @@
 #include "compat.h"
 #include "encode_array.h"
 #include "encode_value.h"
+#include "int64.h"
 #include "json.h"
 #include "number.h"
 #include "types.h"
@@ -78,10 +79,16 @@ static bool put_boolean(struct tpb_encoder *e, int index, const struct tp_type *
 static bool take_integer(struct tpb_encoder *e, int index, const struct tp_type *type,
                          int64_t *value)
 {
+    struct tpb_int64 number;
     size_t len;
 
     if (lua_type(e->L, index) == LUA_TNUMBER)
         return tpb_take_integer(e, index, type, value);
+    if (tpb_read_int64(e->L, index, &number) && number.fits &&
+        tpb_integer_fits(type, number.value)) {
+        *value = number.value;
+        return true;
+    }
     if (lua_type(e->L, index) == LUA_TSTRING) {
         const char *text = lua_tolstring(e->L, index, &len);
         if (tpb_integer_parse(text, len, value) && tpb_integer_fits(type, *value))

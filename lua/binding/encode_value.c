@@ -11,6 +11,7 @@
 #include "encode.h"
 #include "encode_array.h"
 #include "error.h"
+#include "int64.h"
 #include "json.h"
 #include "values.h"
 
@@ -191,6 +192,33 @@ static bool put_integer(struct tpb_encoder *e, int index, const struct tp_type *
     if (!tpb_take_integer(e, index, type, &value))
         return false;
     tpb_put_decimal(e->out, value);
+    return true;
+}
+
+/* An integer of LuaJIT's FFI. Numbers past 64 bits with a sign have no place in an integer of
+ * PostgreSQL's. */
+static bool put_int64(struct tpb_encoder *e, const struct tpb_int64 *number,
+                      const struct tp_type *type)
+{
+    char label[80];
+
+    switch (type->kind) {
+    case TP_KIND_INT:
+        if (!number->fits || !tpb_integer_fits(type, number->value)) {
+            type_label(type, label, sizeof label);
+            return tpb_wrong(e, "%s is out of range for %s", number->digits, label);
+        }
+        break;
+    case TP_KIND_FLOAT:
+    case TP_KIND_TEXT:
+    case TP_KIND_BOOL:
+    case TP_KIND_NUMERIC:
+    case TP_KIND_JSON:
+        break;
+    default:
+        return tpb_refuse(e, "a number", type);
+    }
+    tp__buf_puts(e->out, number->digits);
     return true;
 }
 
@@ -398,6 +426,8 @@ static bool put_by_codec(struct tpb_encoder *e, int index, const struct tp_type 
 
 bool tpb_put_text(struct tpb_encoder *e, int index, const struct tp_type *type)
 {
+    struct tpb_int64 number;
+
     if (e->codecs != 0 && tpb_push_codec(e, type))
         return put_by_codec(e, index, type);
     switch (lua_type(e->L, index)) {
@@ -410,6 +440,8 @@ bool tpb_put_text(struct tpb_encoder *e, int index, const struct tp_type *type)
     case LUA_TTABLE:
         return put_table(e, index, type);
     default:
+        if (tpb_read_int64(e->L, index, &number))
+            return put_int64(e, &number, type);
         return refuse_type(e, index, type);
     }
 }

@@ -8,6 +8,7 @@
 #include "compat.h"
 #include "error.h"
 #include "codec.h"
+#include "int64.h"
 #include "number.h"
 #include "values.h"
 
@@ -152,6 +153,16 @@ static bool encode_number(struct json *j, int index, const struct step *at)
     return true;
 }
 
+static bool encode_cdata(struct json *j, int index, const struct step *at)
+{
+    struct tpb_int64 number;
+
+    if (!tpb_read_int64(j->L, index, &number))
+        return fail(j, at, "a %s cannot be written as JSON", luaL_typename(j->L, index));
+    tp__buf_puts(j->out, number.digits);
+    return true;
+}
+
 /* ------------------------------------------------------------------ tables */
 
 static bool encode_list(struct json *j, int index, lua_Integer n, const struct step *at)
@@ -263,7 +274,7 @@ static bool encode_value(struct json *j, int index, const struct step *at)
     case LUA_TTABLE:
         return encode_table(j, index, at);
     default:
-        return fail(j, at, "a %s cannot be written as JSON", luaL_typename(j->L, index));
+        return encode_cdata(j, index, at);
     }
 }
 

@@ -4,6 +4,7 @@
 
 #include "compat.h"
 #include "error.h"
+#include "int64.h"
 #include "number.h"
 #include "values.h"
 
@@ -30,6 +31,7 @@ struct reader {
     const char *at; /* the next byte */
     int base;
     int depth;
+    bool int64_as_cdata;
     int list_room, object_room;
     char *buffer; /* a string's unescaped text, or a number with a NUL */
     size_t used, room;
@@ -236,7 +238,7 @@ static bool read_number(struct reader *r)
     r->at = p;
     if (!whole || !tpb_integer_parse(from, (size_t)(p - from), &value))
         return push_float(r, from, p);
-    lua_pushinteger(r->L, (lua_Integer)value);
+    tpb_push_int64(r->L, value, r->int64_as_cdata);
     return true;
 }
 
@@ -373,7 +375,8 @@ static bool read_document(struct reader *r)
     return true;
 }
 
-bool tpb_json_decode(lua_State *L, const char *text, size_t len, struct tp_error *err)
+bool tpb_json_decode(lua_State *L, const char *text, size_t len, bool int64_as_cdata,
+                     struct tp_error *err)
 {
     struct reader r; /* not initialised as a whole: it has 4 kB of levels */
     bool good;
@@ -383,6 +386,7 @@ bool tpb_json_decode(lua_State *L, const char *text, size_t len, struct tp_error
     r.text = r.at = text;
     r.base = lua_gettop(L) + 1;
     r.depth = 0;
+    r.int64_as_cdata = int64_as_cdata;
     r.list_room = r.object_room = 4;
     r.buffer = r.small;
     r.used = 0;

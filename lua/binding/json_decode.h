@@ -32,7 +32,9 @@
  * Lua stack, and what later walks over the value have to stand. */
 #define TPB_JSON_DECODE_DEPTH 512
 
-/* Pushes the value of the text, which has a NUL at text[len]; on failure nothing. */
-bool tpb_json_decode(lua_State *L, const char *text, size_t len, struct tp_error *err);
+/* Pushes the value of the text, which has a NUL at text[len]; on failure nothing. Integers
+ * are pushed by tpb_push_int64. */
+bool tpb_json_decode(lua_State *L, const char *text, size_t len, bool int64_as_cdata,
+                     struct tp_error *err);
 
 #endif

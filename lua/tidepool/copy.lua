@@ -3,6 +3,8 @@
 -- What is copied is said in SQL: "users", "users(id, name)", "(select ...)" or a whole COPY statement. This module
 -- makes the statements of it: the COPY itself, and one that returns the same columns, for their names and types.
 -- @module tidepool.copy
+local compat = require "tidepool.compat"
+
 local M = { methods = {} }
 
 -- ---------------------------------------------------------------------- SQL
@@ -240,7 +242,7 @@ local ends = { ["in"] = "FROM STDIN", out = "TO STDOUT" }
 
 -- A whole COPY statement.
 local function plan_statement(sql, tokens, at, options, method)
-    for _, name in ipairs { "format", table.unpack(written) } do
+    for _, name in ipairs { "format", compat.unpack(written) } do
         if options[name] ~= nil then
             error(("option '%s' of %s and a whole COPY statement do not go together"):format(name, method), 5)
         end

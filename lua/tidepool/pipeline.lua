@@ -1,5 +1,7 @@
 -- Pipelines: statements that are collected by a function and sent in one round trip.
 
+local compat = require "tidepool.compat"
+
 local M = {}
 
 local Pipeline = { __name = "tidepool.pipeline" }
@@ -13,7 +15,7 @@ end
 -- sent. Returns the position that the answer will have.
 for _, name in ipairs { "query", "one", "value", "exec" } do
     Pipeline[name] = function(self, ...)
-        local item = table.pack(...)
+        local item = compat.pack(...)
         item.answer = name
         self[#self + 1] = item
         return #self

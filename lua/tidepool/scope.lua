@@ -1,5 +1,7 @@
 --- db:with: a connection for as long as a function runs.
 -- @module tidepool.scope
+local compat = require "tidepool.compat"
+
 local M = { methods = {} }
 
 local function finish(conn, ok, ...)
@@ -24,7 +26,7 @@ function M.methods.with(db, fn, timeout_ms)
     if not conn then
         return nil, err
     end
-    return finish(conn, pcall(fn, conn))
+    return finish(conn, compat.pcall(fn, conn))
 end
 
 return M

@@ -6,6 +6,7 @@
 -- error, and when it raises one: an error of tidepool's (assert(tx:query(...)) raises those)
 -- comes back as nil, err; any other error is raised again after the rollback.
 -- @module tidepool.transaction
+local compat = require "tidepool.compat"
 local core = require "tidepool.core"
 local pipeline = require "tidepool.pipeline"
 
@@ -124,13 +125,13 @@ local function outcome(ok, ...)
     if not ok then
         return { raised = not is_error(first), err = first }
     elseif not first and second ~= nil then
-        return { refused = true, results = table.pack(...), err = second }
+        return { refused = true, results = compat.pack(...), err = second }
     end
-    return { results = table.pack(...) }
+    return { results = compat.pack(...) }
 end
 
 local function results_of(done)
-    return table.unpack(done.results, 1, done.results.n)
+    return compat.unpack(done.results, 1, done.results.n)
 end
 
 -- Ends a failed block: what fn returned, nil and tidepool's error, or the same error again.
@@ -160,7 +161,7 @@ function Transaction:transaction(fn, options)
         return nil, err
     end
     local inner = setmetatable({ connection = connection, depth = self.depth + 1 }, Transaction)
-    local done = outcome(pcall(fn, inner))
+    local done = outcome(compat.pcall(fn, inner))
     inner.ended = true
     if done.err == nil and not done.raised then
         ok, err = connection:control("RELEASE SAVEPOINT " .. name)
@@ -206,7 +207,7 @@ local function run_once(connection, fn, begin)
         return { err = err, unbegun = true }
     end
     local tx = setmetatable({ connection = connection, depth = 1 }, Transaction)
-    local done = outcome(pcall(fn, tx))
+    local done = outcome(compat.pcall(fn, tx))
     tx.ended = true
     if done.err == nil and not done.raised then
         ok, err = commit(connection)
@@ -243,7 +244,7 @@ local function run_on_new_connection(db, fn, begin, timeout_ms)
     if not connection then
         return { err = err }, false
     end
-    local ok, done = pcall(run_once, connection, fn, begin) -- not even a lack of memory may keep the connection
+    local ok, done = compat.pcall(run_once, connection, fn, begin) -- not even a lack of memory may keep the connection
     local lost = connection:transaction_state() == "unknown"
     if not connection:is_released() then
         connection:release()

@@ -1,8 +1,8 @@
-/* A Lua interpreter that is built with a sanitizer: lua_host SCRIPT [ARGUMENT...], or
- * lua_host -e TEXT.
+/* A Lua interpreter: lua_host SCRIPT [ARGUMENT...], or lua_host -e TEXT.
  *
- * Preloading the sanitizer's runtime into Debian's interpreter would also load it into every
- * shell that a spec starts, and those do not survive it. */
+ * It is for LuaJIT, whose own program Debian cannot install beside OpenResty's library, and for
+ * the sanitizers: preloading their runtime into Debian's interpreter would also load it into
+ * every shell that a spec starts, and those do not survive it. */
 #include <lauxlib.h>
 #include <lua.h>
 #include <lualib.h>
@@ -12,7 +12,10 @@
 
 static int traceback(lua_State *L)
 {
-    luaL_traceback(L, L, luaL_tolstring(L, 1, NULL), 1);
+    lua_getglobal(L, "tostring");
+    lua_pushvalue(L, 1);
+    lua_call(L, 1, 1);
+    luaL_traceback(L, L, lua_tostring(L, -1), 1);
     return 1;
 }
 

@@ -4,13 +4,17 @@ test_helpers = $(patsubst %.c,$(OUT)/obj/%.o,$(filter-out spec/core/test_%,$(wil
 core_tests = $(patsubst spec/core/%.c,$(OUT)/test-bin/%,$(wildcard spec/core/test_*.c))
 binding_tests = $(patsubst spec/binding/%.c,$(OUT)/test-bin/%,$(wildcard spec/binding/*.c))
 
-sanitizer_host = $(if $(filter asan tsan,$(VARIANT)),$(OUT)/test-bin/lua_host)
+# Which programs there are for a Lua: those of the core and those that embed Lua are for 5.4 only.
+programs = $(if $(filter 5.4,$(LUA_VERSION)),$(core_tests) $(binding_tests)) \
+	$(if $(filter asan tsan,$(VARIANT))$(filter jit,$(LUA_VERSION)),$(lua_host))
+# The other Luas whose headers are here.
+other_luas = $(foreach v,5.1 5.2 5.3 5.5 jit,$(shell $(PKG_CONFIG) --exists lua$(v) 2>/dev/null && echo $(v)))
 
 .PHONY: test test-asan test-tsan coverage spec test-programs run-tests
 
-test: ## Install what is missing, build, and run all tests against a throwaway PostgreSQL
+test: ## Install what is missing, build, and run all tests against a throwaway PostgreSQL (LUA_VERSION=5.1: of that Lua)
 	@spec/support/deps.sh test
-	@$(MAKE) run-tests
+	@$(if $(filter file,$(origin LUA_VERSION)),MAKE='$(MAKE)' spec/support/test_luas.sh 5.4 $(other_luas),$(MAKE) run-tests)
 
 test-asan: ## The same tests under AddressSanitizer, LeakSanitizer and UndefinedBehaviorSanitizer
 	@spec/support/deps.sh test
@@ -25,7 +29,7 @@ coverage: ## The same tests, then the lines of C that they reached, file by file
 	@find $(BUILD)/coverage -name '*.gcda' -delete 2>/dev/null || true
 	@code=0; $(MAKE) VARIANT=coverage run-tests || code=$$?; spec/support/coverage.sh $(BUILD)/coverage/obj; exit $$code
 
-spec: ## Run one test file: make spec FILE=spec/pool_spec.lua (ARGS='--filter=word', VARIANT=asan)
+spec: ## Run one test file: make spec FILE=spec/pool_spec.lua (ARGS='--filter=word', VARIANT=asan, LUA_VERSION=5.1)
 	@test -n '$(FILE)' || { echo 'usage: make spec FILE=spec/..._spec.lua or FILE=spec/core/test_....c' >&2; exit 2; }
 	@$(MAKE) run-tests
 
@@ -33,9 +37,9 @@ run-tests:
 	@$(MAKE) -s $(parallel) all test-programs
 	@$(LUA_ENV) BUSTED_ARGS='$(ARGS)' spec/support/run_tests.sh $(VARIANT) $(OUT) $(FILE)
 
-test-programs: $(core_tests) $(binding_tests) $(sanitizer_host)
+test-programs: $(programs)
 
-$(OUT)/test-bin/lua_host: $(OUT)/obj/spec/support/lua_host.o
+$(lua_host): $(OUT)/obj/spec/support/lua_host.o
 	@mkdir -p $(@D)
 	$(CC) $(TP_CFLAGS) $(LDFLAGS) -o $@ $^ $(LUA_LIBS)
 
