@@ -540,7 +540,9 @@ bool tp_reactor_mind_fork(tp_reactor *reactor);
 /* Says, before the operation is begun, which reactor it is to wait with, and for which
  * coroutine (any number but 0, unique in the process); NULL and 0: the thread waits. */
 void tp_op_use(tp_op *op, tp_reactor *reactor, uintptr_t owner);
-/* As tp_op_step. After TP_WAIT the reactor knows of the operation until the next step. */
+/* As tp_op_step. After TP_WAIT the reactor knows of the operation until the next step. The
+ * step may have set others going: ask tp_reactor_next before waiting, since they do not wake
+ * the one who did it through the descriptor. */
 enum tp_step tp_reactor_step(tp_op *op);
 
 int tp_reactor_fd(const tp_reactor *reactor);
@@ -548,17 +550,15 @@ int tp_reactor_fd(const tp_reactor *reactor);
 size_t tp_reactor_waiting(const tp_reactor *reactor);
 /* The caller is about to wait for the descriptor: until when at most, or TP_NEVER. */
 int64_t tp_reactor_sleep(tp_reactor *reactor);
+/* For a loop without timers, instead: the descriptor becomes readable at that time, too.
+ * False: no descriptors. */
+bool tp_reactor_set_alarm(tp_reactor *reactor);
 /* Looks at what has happened. */
 void tp_reactor_look(tp_reactor *reactor);
 /* Whether tp_reactor_next would return something without another look. */
 bool tp_reactor_has_news(tp_reactor *reactor);
 /* The next operation that may go on; NULL: none for now. */
 tp_op *tp_reactor_next(tp_reactor *reactor);
-/* Between these two the caller promises to ask tp_reactor_next before it waits: operations
- * that its own doings set going then need not wake it through the descriptor. */
-void tp_reactor_enter(tp_reactor *reactor);
-void tp_reactor_leave(tp_reactor *reactor);
-
 /* --------------------------------------------------------------- statistics */
 
 /* Percentiles of one histogram, in microseconds. */

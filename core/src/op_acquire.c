@@ -78,8 +78,7 @@ void tp__op_begin_acquire(tp_op *op)
     case TP_QUEUED:
         op->wait_until = acquire_deadline(op);
         op->state = OP_QUEUED;
-        op->self_blocked =
-            op->waiter.bell != NULL && tp__pool_is_deadlocked(op->pool, &op->waiter);
+        op->self_blocked = op->waiter.bell != NULL && tp__pool_is_deadlocked(op->pool, &op->waiter);
         break;
     case TP_REFUSED:
         tp__op_fail(op);

@@ -126,7 +126,7 @@ struct tp_waiter {
     enum tp_status status;
     uintptr_t owner;  /* the coroutine that waits; 0: the thread */
     uintptr_t thread; /* the thread */
-    const char *sql; /* what the connection is wanted for; may be NULL */
+    const char *sql;  /* what the connection is wanted for; may be NULL */
     size_t sql_len;
 };
 

@@ -1,6 +1,8 @@
 #include "reactor.h"
 
 #include <stdlib.h>
+#include <sys/timerfd.h>
+#include <unistd.h>
 
 #include "clock.h"
 #include "op_impl.h"
@@ -13,6 +15,7 @@ struct tp_reactor {
     size_t count, room;
     size_t waiting;       /* seats that are taken */
     int64_t asleep_until; /* the loop waits for the descriptor until then; INT64_MIN: not */
+    int alarm_fd;         /* a timerfd(2), or -1 */
     unsigned fork_count;
     int refs;
 };
@@ -43,8 +46,7 @@ static void sift_down(tp_reactor *reactor, size_t place, tp_op *op)
 {
     size_t child;
     while ((child = 2 * place + 1) < reactor->count) {
-        if (child + 1 < reactor->count &&
-            is_before(reactor->heap[child + 1], reactor->heap[child]))
+        if (child + 1 < reactor->count && is_before(reactor->heap[child + 1], reactor->heap[child]))
             child++;
         if (!is_before(reactor->heap[child], op))
             break;
@@ -101,6 +103,7 @@ static bool open_descriptors(tp_reactor *reactor)
     tp__list_init(&reactor->called);
     reactor->count = reactor->waiting = 0;
     reactor->asleep_until = INT64_MIN;
+    reactor->alarm_fd = -1;
     reactor->fork_count = tp__fork_count;
     if (!tp__bell_init(&reactor->bell))
         return false;
@@ -127,6 +130,8 @@ static void close_descriptors(tp_reactor *reactor)
 {
     tp__poller_deinit(&reactor->poller, reactor->fork_count != tp__fork_count);
     tp__bell_deinit(&reactor->bell);
+    if (reactor->alarm_fd >= 0)
+        close(reactor->alarm_fd);
 }
 
 void tp_reactor_release(tp_reactor *reactor)
@@ -201,8 +206,8 @@ static void take_seat(tp_reactor *reactor, tp_op *op)
     reactor->waiting++;
     bool good = add_deadline(reactor, op, tp_op_deadline(op));
     if (fd >= 0) {
-        seat->watched = tp__poller_watch(&reactor->poller, tp__conn_watch(op->conn), fd,
-                                         tp_op_events(op), op);
+        seat->watched =
+            tp__poller_watch(&reactor->poller, tp__conn_watch(op->conn), fd, tp_op_events(op), op);
         good = good && seat->watched;
     }
     if (!good) /* without memory or descriptors it is stepped again and again */
@@ -215,7 +220,9 @@ enum tp_step tp_reactor_step(tp_op *op)
     int ready = op->seat.ready;
     tp__reactor_leave(op);
     op->seat.ready = 0;
+    tp__bell_attend(&reactor->bell);
     enum tp_step step = tp_op_step(op, ready);
+    tp__bell_leave(&reactor->bell);
     if (step == TP_WAIT)
         take_seat(reactor, op);
     return step;
@@ -233,10 +240,48 @@ size_t tp_reactor_waiting(const tp_reactor *reactor)
     return reactor->waiting;
 }
 
+bool tp_reactor_has_news(tp_reactor *reactor)
+{
+    return !tp__list_empty(&reactor->called) || tp__bell_was_rung(&reactor->bell);
+}
+
 int64_t tp_reactor_sleep(tp_reactor *reactor)
 {
     reactor->asleep_until = reactor->count > 0 ? reactor->heap[0]->seat.deadline : TP_NEVER;
+    if (tp_reactor_has_news(reactor))
+        reactor->asleep_until = tp_now();
     return reactor->asleep_until;
+}
+
+static bool open_alarm(tp_reactor *reactor)
+{
+    if (reactor->alarm_fd >= 0)
+        return true;
+    int fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
+    if (fd >= 0 && !tp__poller_add(&reactor->poller, fd)) {
+        close(fd);
+        fd = -1;
+    }
+    reactor->alarm_fd = fd;
+    return fd >= 0;
+}
+
+/* A time of zero would mean no alarm. */
+bool tp_reactor_set_alarm(tp_reactor *reactor)
+{
+    int64_t until = tp_reactor_sleep(reactor);
+    struct itimerspec when = {.it_value = {0, 0}};
+    if (until != TP_NEVER)
+        when.it_value = tp__timespec(until > 0 ? until : 1);
+    return open_alarm(reactor) &&
+           timerfd_settime(reactor->alarm_fd, TFD_TIMER_ABSTIME, &when, NULL) == 0;
+}
+
+static void clear_alarm(tp_reactor *reactor)
+{
+    uint64_t count;
+    ssize_t got = reactor->alarm_fd >= 0 ? read(reactor->alarm_fd, &count, sizeof count) : 0;
+    (void)got;
 }
 
 static void on_ready(void *ctx, void *user, int events)
@@ -245,6 +290,7 @@ static void on_ready(void *ctx, void *user, int events)
     tp_op *op = user;
     if (op == NULL) {
         tp__wake_clear(reactor->bell.wake);
+        clear_alarm(reactor);
         return;
     }
     op->seat.watched = false;
@@ -266,11 +312,6 @@ void tp_reactor_look(tp_reactor *reactor)
     }
 }
 
-bool tp_reactor_has_news(tp_reactor *reactor)
-{
-    return !tp__list_empty(&reactor->called) || tp__bell_was_rung(&reactor->bell);
-}
-
 tp_op *tp_reactor_next(tp_reactor *reactor)
 {
     struct tp_list *first = tp__list_first(&reactor->called);
@@ -289,16 +330,6 @@ tp_op *tp_reactor_next(tp_reactor *reactor)
         op->seat.taken = false;
     }
     return op;
-}
-
-void tp_reactor_enter(tp_reactor *reactor)
-{
-    tp__bell_attend(&reactor->bell);
-}
-
-void tp_reactor_leave(tp_reactor *reactor)
-{
-    tp__bell_leave(&reactor->bell);
 }
 
 struct tp_bell *tp__reactor_bell(tp_reactor *reactor)

@@ -1,15 +1,24 @@
 #include "call.h"
 
-#include <math.h>
 #include <string.h>
 
-#include "compat.h"
-#include "decode.h"
-#include "encode.h"
+#include "await.h"
 #include "error.h"
 #include "errors.h"
 
+enum { KEEP_OPS = 64 };
+
 /* --------------------------------------------------------------- operations */
+
+void tpb_call_give_up(struct tpb_call *call)
+{
+    if (call->op != NULL)
+        tp_op_abandon(call->op);
+    tpb_params_clear(&call->params);
+    call->codecs = 0;
+    call->busy = false;
+    call->go_on = NULL;
+}
 
 static int op_gc(lua_State *L)
 {
@@ -29,156 +38,120 @@ void tpb_call_open(lua_State *L)
     lua_pop(L, 1);
 }
 
-/* Pushes an operation of the database that is not busy, and makes it so. */
-struct tpb_call *tpb_call_push(lua_State *L, struct tpb_db *db, int db_index)
+static struct tpb_call *push_new(lua_State *L, struct tpb_db *db)
+{
+    struct tpb_call *call = lua_newuserdatauv(L, sizeof *call, 1);
+    memset(call, 0, sizeof *call);
+    luaL_setmetatable(L, TPB_OP);
+    tpb_params_init(&call->params);
+    call->op = tp_op_new(db->pool);
+    if (call->op == NULL)
+        luaL_error(L, "not enough memory");
+    tp_op_set_tag(call->op, call);
+    return call;
+}
+
+/* The database lets go of it, so that nothing but the call itself refers to it. */
+static struct tpb_call *push_kept(lua_State *L, struct tpb_db *db, int db_index)
 {
     lua_getiuservalue(L, db_index, TPB_DB_OPS);
-    lua_rawgeti(L, -1, 1);
-    struct tpb_call *call = lua_touserdata(L, -1);
-    if (call == NULL || call->busy) {
-        lua_pop(L, 1);
-        call = lua_newuserdatauv(L, sizeof *call, 0);
-        memset(call, 0, sizeof *call);
-        luaL_setmetatable(L, TPB_OP);
-        tpb_params_init(&call->params);
-        call->op = tp_op_new(db->pool);
-        if (call->op == NULL)
-            luaL_error(L, "not enough memory");
-        lua_pushvalue(L, -1);
-        lua_rawseti(L, -3, 1);
-    }
+    lua_rawgeti(L, -1, db->ops_kept);
+    lua_pushnil(L);
+    lua_rawseti(L, -3, db->ops_kept--);
     lua_remove(L, -2);
+    return lua_touserdata(L, -1);
+}
+
+/* The frame is made here, where a lack of memory does no harm. */
+static void use_reactor(lua_State *L, struct tpb_call *call, tp_reactor *reactor)
+{
+    if (reactor != NULL && call->frame == NULL) {
+        call->frame = lua_newthread(L);
+        lua_setiuservalue(L, -2, 1);
+    }
+    if (reactor != NULL || call->reactor != NULL)
+        tp_op_use(call->op, reactor, reactor != NULL ? (uintptr_t)L : 0);
+    call->reactor = reactor;
+}
+
+struct tpb_call *tpb_call_push(lua_State *L, struct tpb_db *db, int db_index, tp_reactor *reactor)
+{
+    struct tpb_call *call = db->ops_kept > 0 ? push_kept(L, db, db_index) : push_new(L, db);
+    use_reactor(L, call, reactor);
+    call->db = db;
+    call->db_index = db_index;
+    call->index = lua_gettop(L);
+    call->lease = NULL;
+    call->again = false;
     call->busy = true;
     return call;
 }
 
-/* The call has ended: the operation lets go of what it holds. */
-void tpb_call_end(struct tpb_call *call)
+void tpb_call_end(lua_State *L, struct tpb_call *call)
 {
-    tp_op_abandon(call->op);
-    tpb_params_clear(&call->params);
-    call->codecs = 0;
-    call->busy = false;
+    struct tpb_db *db = call->db;
+    tpb_call_give_up(call);
+    if (db->ops_kept >= KEEP_OPS)
+        return;
+    lua_getiuservalue(L, call->db_index, TPB_DB_OPS);
+    lua_pushvalue(L, call->index);
+    lua_rawseti(L, -2, ++db->ops_kept);
+    lua_pop(L, 1);
 }
 
-/* ------------------------------------------------------------------ options */
+/* ------------------------------------------------------------------ waiting */
 
-int64_t tpb_check_deadline(lua_State *L, int index, int64_t fallback_ms)
+void *tpb_waits(void)
 {
-    if (lua_isnoneornil(L, index))
-        return tp_deadline_in_ms(fallback_ms);
-    lua_Number ms = luaL_checknumber(L, index);
-    luaL_argcheck(L, ms >= 0 && !isnan(ms), index, "milliseconds cannot be negative");
-    if (ms >= 1e15)
-        return TP_NEVER;
-    return tp_now() + (int64_t)(ms * 1000);
+    static char waits; /* its address is the value */
+    return &waits;
 }
 
-static bool boolean_option(lua_State *L, const char *name)
+int tpb_call_wait(lua_State *L, struct tpb_call *call, tpb_go_on *go_on)
 {
-    if (lua_type(L, -1) != LUA_TBOOLEAN)
-        luaL_error(L, "option '%s' must be a boolean", name);
-    return lua_toboolean(L, -1);
+    lua_State *frame = call->frame;
+    int top = lua_gettop(L);
+    if (!lua_checkstack(frame, top + 1))
+        luaL_error(L, "stack overflow (too many values in a call that waits)");
+    lua_pushvalue(L, call->index);
+    lua_insert(L, 1);
+    lua_xmove(L, frame, top);
+    call->go_on = go_on;
+    lua_pushlightuserdata(L, tpb_waits());
+    lua_insert(L, 1);
+    lua_pushlightuserdata(L, call);
+    return 3;
 }
 
-static int64_t count_option(lua_State *L, const char *name)
+int tpb_call_resume(lua_State *L)
 {
-    if (!lua_isinteger(L, -1) || lua_tointeger(L, -1) < 1)
-        luaL_error(L, "option '%s' must be a positive integer", name);
-    return lua_tointeger(L, -1);
+    struct tpb_call *call = luaL_checkudata(L, 1, TPB_OP);
+    tpb_go_on *go_on = call->go_on;
+    if (go_on == NULL)
+        luaL_error(L, "a call that does not wait cannot be resumed");
+    int top = lua_gettop(call->frame);
+    luaL_checkstack(L, top + LUA_MINSTACK, "too many values in a call that waits");
+    lua_settop(L, 0); /* the call is in the frame, too */
+    lua_xmove(call->frame, L, top);
+    call->go_on = NULL;
+    return go_on(L, call);
 }
 
-static enum tpb_as as_option(lua_State *L)
+/* ------------------------------------------------------------------ driving */
+
+enum tp_step tpb_call_move(lua_State *L, struct tpb_call *call)
 {
-    static const char *const names[] = {"rows", "arrays", "columns", "lazy"};
-    const char *as = lua_tostring(L, -1);
-
-    for (int i = 0; as != NULL && i < 4; i++) {
-        if (strcmp(as, names[i]) == 0)
-            return (enum tpb_as)i;
-    }
-    luaL_error(L, "option 'as' must be \"rows\", \"arrays\", \"columns\" or \"lazy\"");
-    return TPB_AS_ROWS;
+    if (call->reactor == NULL)
+        return tp_drive(call->op);
+    enum tp_step step = tp_reactor_step(call->op);
+    tpb_tell_news(L, call->reactor);
+    return step;
 }
-
-/* The value is on top of the stack. */
-static void take_option(lua_State *L, const char *name, struct tpb_call_options *out)
-{
-    if (strcmp(name, "timeout_ms") == 0) {
-        if (lua_type(L, -1) != LUA_TNUMBER)
-            luaL_error(L, "option 'timeout_ms' must be a number");
-        out->query.deadline = tpb_check_deadline(L, lua_gettop(L), 0);
-    } else if (strcmp(name, "idempotent") == 0) {
-        out->query.idempotent = boolean_option(L, name);
-    } else if (strcmp(name, "nulls") == 0) {
-        out->decode.null_sentinel = boolean_option(L, name);
-    } else if (strcmp(name, "numbers") == 0) {
-        out->decode.numeric_as_number = boolean_option(L, name);
-    } else if (strcmp(name, "as") == 0) {
-        out->decode.as = as_option(L);
-    } else if (strcmp(name, "max_rows") == 0) {
-        out->query.max_rows = count_option(L, name);
-    } else if (strcmp(name, "max_result_bytes") == 0) {
-        out->query.max_bytes = count_option(L, name);
-    } else {
-        luaL_error(L,
-                   "unknown option '%s' of a call (known: timeout_ms, idempotent, as, nulls, "
-                   "numbers, max_rows, max_result_bytes)",
-                   name);
-    }
-}
-
-/* Replaces the table at index 2 by its SQL text. */
-static void take_options(lua_State *L, struct tpb_call_options *out)
-{
-    lua_pushnil(L);
-    while (lua_next(L, 2) != 0) {
-        if (lua_type(L, -2) == LUA_TSTRING)
-            take_option(L, lua_tostring(L, -2), out);
-        else if (!lua_isinteger(L, -2) || lua_tointeger(L, -2) != 1)
-            luaL_error(L, "a call is {sql, options...}: parameters go behind it");
-        lua_pop(L, 1);
-    }
-    lua_rawgeti(L, 2, 1);
-    lua_replace(L, 2);
-}
-
-void tpb_call_check(lua_State *L, const struct tpb_db *db, int last, enum tpb_answer answer,
-                    struct tpb_call_options *out)
-{
-    memset(out, 0, sizeof *out);
-    out->query.deadline = db->timeout_ms > 0 ? tp_deadline_in_ms(db->timeout_ms) : TP_NEVER;
-    if (lua_istable(L, 2))
-        take_options(L, out);
-    if (lua_type(L, 2) != LUA_TSTRING)
-        luaL_error(L, "SQL text expected, got %s", luaL_typename(L, 2));
-    out->query.sql = lua_tolstring(L, 2, &out->query.sql_len);
-    out->query.nparams = last > 2 ? last - 2 : 0;
-    out->query.simple = answer == TPB_SCRIPT || answer == TPB_TAG;
-}
-
-/* What can be known to be wrong before anything is sent. */
-bool tpb_call_check_query(const struct tp_query *query, struct tp_error *err)
-{
-    if (memchr(query->sql, '\0', query->sql_len) != NULL)
-        tp__error_set(err, TP_ERR_VALIDATION, "the SQL text has a NUL byte");
-    else if (query->simple && query->nparams > 0)
-        tp__error_set(err, TP_ERR_VALIDATION,
-                      "a script takes no parameters: use query for one statement");
-    else if (query->nparams > TPB_PARAMS_MAX)
-        tp__error_set(err, TP_ERR_VALIDATION, "%d parameters are more than the %d there can be",
-                      query->nparams, TPB_PARAMS_MAX);
-    else
-        return true;
-    return false;
-}
-
-/* ------------------------------------------------------------------- running */
 
 enum tp_step tpb_call_step(lua_State *L, struct tpb_call *call, int nparams, struct tp_error *err)
 {
     enum tp_step step;
-    while ((step = tp_drive(call->op)) == TP_ENCODE) {
+    while ((step = tpb_call_move(L, call)) == TP_ENCODE) {
         if (tpb_encode_params(L, 3, nparams, call->op, call->codecs, &call->params, err))
             tp_op_params(call->op, call->params.items);
         else
@@ -187,118 +160,6 @@ enum tp_step tpb_call_step(lua_State *L, struct tpb_call *call, int nparams, str
     if (step == TP_FAILED)
         *err = *tp_op_error(call->op);
     return step;
-}
-
-/* Drives an operation without rows to its end. */
-static bool run(lua_State *L, struct tpb_call *call, struct tp_error *err)
-{
-    return tpb_call_step(L, call, 0, err) == TP_DONE;
-}
-
-static enum tpb_want wanted(enum tpb_answer answer)
-{
-    switch (answer) {
-    case TPB_ONE:
-        return TPB_WANT_FIRST;
-    case TPB_VALUE:
-        return TPB_WANT_VALUE;
-    case TPB_COMMAND:
-    case TPB_TAG:
-        return TPB_WANT_TAG;
-    default:
-        return TPB_WANT_ALL;
-    }
-}
-
-/* ------------------------------------------------------------ large results */
-
-/* A result that comes in many batches, built while the collector holds still. */
-struct held {
-    struct tpb_call *call;
-    struct tpb_rows *rows;
-    int nparams;
-    struct tp_error *err;
-    enum tp_step step;
-};
-
-/* Its frame is a copy of the caller's, so that stack indices mean the same. */
-static int take_held(lua_State *L)
-{
-    struct held *held = lua_touserdata(L, lua_gettop(L));
-    lua_pop(L, 1);
-    do {
-        tpb_rows_take(held->rows, held->call->op);
-        held->step = tpb_call_step(L, held->call, held->nparams, held->err);
-    } while (held->step == TP_ROWS);
-    return lua_gettop(L);
-}
-
-/* The frame that take_held returned takes the place of the caller's. */
-static void adopt_frame(lua_State *L, int top)
-{
-    int n = lua_gettop(L) - top;
-    for (int i = 1; i <= n; i++)
-        lua_copy(L, top + i, i);
-    lua_settop(L, n);
-}
-
-/* Takes rows until something else comes. While one result is built nothing of it can be
- * collected, and walking over it again and again costs a fifth of the whole; so the
- * collector is stopped, then started again and given the work that it has missed. */
-static enum tp_step take_all(lua_State *L, struct tpb_call *call, struct tpb_rows *rows,
-                             int nparams, struct tp_error *err)
-{
-    struct held held = {call, rows, nparams, err, TP_ROWS};
-    int top = lua_gettop(L);
-    luaL_checkstack(L, top + LUA_MINSTACK, "decoding a result");
-    int before = lua_gc(L, LUA_GCCOUNT);
-    lua_gc(L, LUA_GCSTOP);
-    lua_pushcfunction(L, take_held);
-    for (int i = 1; i <= top; i++)
-        lua_pushvalue(L, i);
-    lua_pushlightuserdata(L, &held);
-    int status = lua_pcall(L, top + 1, LUA_MULTRET, 0);
-    lua_gc(L, LUA_GCRESTART);
-    if (status != LUA_OK)
-        lua_error(L);
-    adopt_frame(L, top);
-    int grown = lua_gc(L, LUA_GCCOUNT) - before;
-    if (grown > 0)
-        lua_gc(L, LUA_GCSTEP, grown);
-    return held.step;
-}
-
-/* Drives a query to its end; the answer is then on top of the stack. False: err is set.
- * The results of a script go into a list, of other calls there is one. */
-static bool run_query(lua_State *L, struct tpb_call *call, struct tpb_rows *rows, int nparams,
-                      bool script, struct tp_error *err)
-{
-    enum tp_step step;
-    bool read = true;
-    lua_Integer results = 0;
-
-    if (script)
-        lua_newtable(L);
-    int list = lua_gettop(L);
-    rows->base = list + 1;
-    rows->list = 0;
-    while ((step = tpb_call_step(L, call, nparams, err)) == TP_ROWS || step == TP_RESULT) {
-        if (step == TP_ROWS && rows->count > 0 && lua_gc(L, LUA_GCISRUNNING))
-            step = take_all(L, call, rows, nparams, err);
-        if (step != TP_ROWS && step != TP_RESULT)
-            break;
-        if (step == TP_ROWS)
-            tpb_rows_take(rows, call->op);
-        else if (!tpb_rows_end(rows, call->op))
-            read = false;
-        else if (++results > 0 && script && read)
-            lua_rawseti(L, list, results);
-        rows->base = script ? list + 1 : rows->base;
-    }
-    if (step != TP_DONE || !read || script || results > 0)
-        return step == TP_DONE && read;
-    tp__error_set(err, TP_ERR_CONNECTION, "the server's answer has no result");
-    return false;
 }
 
 /* This thread holds every connection itself, so waiting would be in vain; but some may be
@@ -334,78 +195,66 @@ void tpb_call_tell(lua_State *L, struct tpb_db *db, int db_index, int sql,
     }
 }
 
-int tpb_call_query(lua_State *L, struct tpb_db *db, int db_index, int last, const tp_lease *lease,
-                   enum tpb_answer answer)
-{
-    struct tpb_call_options options;
-    struct tpb_rows rows;
-    struct tp_error err;
+/* ----------------------------------------------------- operations without rows */
 
-    tpb_call_check(L, db, last, answer, &options);
-    tp__error_clear(&err);
-    if (!tpb_call_check_query(&options.query, &err))
-        return tpb_fail(L, &err);
-    luaL_checkstack(L, 24, "too many parameters");
-    int codecs = tpb_db_push_codecs(L, db, db_index);
-    struct tpb_call *call = tpb_call_push(L, db, db_index);
-    call->codecs = codecs;
-    int top = lua_gettop(L);
-    bool script = answer == TPB_SCRIPT;
-    tpb_rows_init(&rows, L, wanted(answer), &options.decode, &call->scratch, db_index, codecs,
-                  &err);
-    tp_op_query(call->op, lease, &options.query);
-    bool ok = run_query(L, call, &rows, options.query.nparams, script, &err);
-    if (!ok && tpb_call_find_lost(L, call)) {
-        lua_settop(L, top);
-        tp_op_query(call->op, lease, &options.query);
-        ok = run_query(L, call, &rows, options.query.nparams, script, &err);
+static int go_on_running(lua_State *L, struct tpb_call *call)
+{
+    enum tp_step step;
+    while ((step = tpb_call_step(L, call, 0, &call->err)) != TP_DONE) {
+        if (step == TP_WAIT)
+            return tpb_call_wait(L, call, go_on_running);
+        if (call->again || !tpb_call_find_lost(L, call))
+            break;
+        call->again = true;
+        call->start(call);
     }
-    int64_t elapsed = tp_op_elapsed(call->op);
-    tpb_call_end(call);
-    if (answer == TPB_TAG && ok)
-        lua_getfield(L, -1, "command");
-    int result = lua_gettop(L);
-    tpb_call_tell(L, db, db_index, 2, &options.query, elapsed, ok ? NULL : &err);
-    tpb_db_dispatch(L, db, db_index);
-    if (!ok)
-        return tpb_fail(L, &err);
-    lua_settop(L, result);
-    return 1;
+    call->ok = step == TP_DONE;
+    return call->done(L, call);
 }
 
-int tpb_call_ping(lua_State *L, struct tpb_db *db, int db_index, const tp_lease *lease, int timeout)
+int tpb_call_run(lua_State *L, struct tpb_call *call, void (*start)(struct tpb_call *call),
+                 tpb_go_on *done)
 {
-    struct tp_error err;
-    int64_t fallback = tp_config_int(tp_pool_config(db->pool), "pool.acquire_timeout_ms");
-    int64_t deadline = tpb_check_deadline(L, timeout, fallback);
-    struct tpb_call *call = tpb_call_push(L, db, db_index);
-    tp_op_ping(call->op, lease, deadline);
-    bool ok = run(L, call, &err);
-    if (!ok && tpb_call_find_lost(L, call)) {
-        tp_op_ping(call->op, lease, deadline);
-        ok = run(L, call, &err);
-    }
-    tpb_call_end(call);
-    tpb_db_dispatch(L, db, db_index);
+    call->start = start;
+    call->done = done;
+    start(call);
+    return go_on_running(L, call);
+}
+
+static void start_acquire(struct tpb_call *call)
+{
+    tp_op_acquire(call->op, call->options.query.deadline);
+}
+
+int tpb_call_acquire(lua_State *L, struct tpb_call *call, int64_t deadline, tpb_go_on *done)
+{
+    call->options.query.deadline = deadline;
+    return tpb_call_run(L, call, start_acquire, done);
+}
+
+static void start_ping(struct tpb_call *call)
+{
+    tp_op_ping(call->op, call->lease, call->options.query.deadline);
+}
+
+static int end_ping(lua_State *L, struct tpb_call *call)
+{
+    bool ok = call->ok;
+    tpb_call_end(L, call);
+    tpb_db_dispatch(L, call->db, call->db_index);
     lua_pushboolean(L, ok);
     if (!ok)
-        tpb_push_error(L, &err);
+        tpb_push_error(L, &call->err);
     return ok ? 1 : 2;
 }
 
-bool tpb_call_acquire(lua_State *L, struct tpb_db *db, int db_index, int64_t deadline,
-                      tp_lease *out, struct tp_error *err)
+int tpb_call_ping(lua_State *L, struct tpb_db *db, int db_index, const tp_lease *lease, int timeout,
+                  tp_reactor *reactor)
 {
-    struct tpb_call *call = tpb_call_push(L, db, db_index);
-    tp_op_acquire(call->op, deadline);
-    bool ok = run(L, call, err);
-    if (!ok && tpb_call_find_lost(L, call)) {
-        tp_op_acquire(call->op, deadline);
-        ok = run(L, call, err);
-    }
-    if (ok)
-        *out = tp_op_take_lease(call->op);
-    tpb_call_end(call);
-    lua_pop(L, 1);
-    return ok;
+    int64_t fallback = tp_config_int(tp_pool_config(db->pool), "pool.acquire_timeout_ms");
+    int64_t deadline = tpb_check_deadline(L, timeout, fallback);
+    struct tpb_call *call = tpb_call_push(L, db, db_index, reactor);
+    call->lease = lease;
+    call->options.query.deadline = deadline;
+    return tpb_call_run(L, call, start_ping, end_ping);
 }

@@ -2,6 +2,7 @@
 
 #include <string.h>
 
+#include "await.h"
 #include "call.h"
 #include "compat.h"
 #include "copy.h"
@@ -104,6 +105,12 @@ static void keep_guard(lua_State *L, struct tpb_db *db, int db_index)
 
 /* ------------------------------------------------------------------ clients */
 
+struct tpb_db *tpb_client_db(lua_State *L, int index)
+{
+    const struct client *client = tpb_has_tag(L, index, &client_tag);
+    return client != NULL ? client->guard->db : NULL;
+}
+
 static struct client *check_client(lua_State *L, int index)
 {
     struct client *client = tpb_has_tag(L, index, &client_tag);
@@ -141,8 +148,12 @@ static bool ends_with(const char *text, const char *end)
  * are not what it looks for. */
 static bool is_of_program(const lua_Debug *at)
 {
-    return at->currentline > 0 && !ends_with(at->source, "/tidepool/scope.lua") &&
-           !ends_with(at->source, "/tidepool/transaction.lua");
+    static const char *const own[] = {"/tidepool/scope.lua", "/tidepool/transaction.lua",
+                                      "/tidepool/await/init.lua"};
+    bool is_own = false;
+    for (size_t i = 0; i < sizeof own / sizeof own[0]; i++)
+        is_own |= ends_with(at->source, own[i]);
+    return at->currentline > 0 && !is_own;
 }
 
 /* Notes where the program is: the Lua function that called this one. It costs about as
@@ -165,47 +176,80 @@ static int64_t default_deadline(const struct tpb_db *db)
     return tp_deadline_in_ms(tp_config_int(tp_pool_config(db->pool), "pool.acquire_timeout_ms"));
 }
 
-/* Both userdata exist before the lease does, and nothing after it can raise. The
- * metatable of clients is an upvalue. */
-static int acquire(lua_State *L)
+/* The stack of an acquire: the database, the timeout, the client. */
+enum { ACQUIRE_DB = 1, ACQUIRE_TIMEOUT, ACQUIRE_CLIENT };
+
+static int end_acquire(lua_State *L, struct tpb_call *call)
 {
-    struct tpb_db *db = tpb_db_check(L, 1);
-    bool bounded = !lua_isnoneornil(L, 2);
-    int64_t deadline = bounded ? tpb_check_deadline(L, 2, 0) : 0;
-    struct tp_error err;
+    struct client *client = lua_touserdata(L, ACQUIRE_CLIENT);
+    struct guard *guard = client->guard;
+    bool ok = call->ok;
+    if (ok)
+        guard->lease = tp_op_take_lease(call->op);
+    else
+        guard->use++;
+    tpb_call_end(L, call);
+    if (!ok) {
+        tpb_db_dispatch(L, call->db, call->db_index);
+        return tpb_fail(L, &call->err);
+    }
+    guard->unseen = false;
+    note_place(L, guard);
+    lua_settop(L, ACQUIRE_CLIENT);
+    return 1;
+}
+
+/* The metatable of clients is an upvalue of the method, though not of what begins it. */
+static void set_client_meta(lua_State *L)
+{
+    if (lua_istable(L, lua_upvalueindex(1))) {
+        lua_pushvalue(L, lua_upvalueindex(1));
+        lua_setmetatable(L, -2);
+    } else {
+        luaL_setmetatable(L, TPB_CLIENT);
+    }
+}
+
+/* Both userdata exist before the lease does. */
+static int acquire_body(lua_State *L, tp_reactor *reactor)
+{
+    struct tpb_db *db = tpb_db_check(L, ACQUIRE_DB);
     bool scarce;
+    lua_settop(L, ACQUIRE_TIMEOUT);
+    bool bounded = !lua_isnil(L, ACQUIRE_TIMEOUT);
+    int64_t deadline = bounded ? tpb_check_deadline(L, ACQUIRE_TIMEOUT, 0) : 0;
 
     struct client *client = lua_newuserdatauv(L, sizeof *client, 1);
-    struct guard *guard = push_guard(L, db, 1);
+    struct guard *guard = push_guard(L, db, ACQUIRE_DB);
     client->tag = &client_tag;
     client->guard = guard;
     client->use = ++guard->use;
     lua_setiuservalue(L, -2, 1);
-    lua_pushvalue(L, lua_upvalueindex(1));
-    lua_setmetatable(L, -2);
+    set_client_meta(L);
     guard->placed = false;
     guard->unseen = true;
-    if (tp_pool_try_acquire(db->pool, &guard->lease, &scarce)) {
+    if (reactor == NULL && tp_pool_try_acquire(db->pool, &guard->lease, &scarce)) {
         if (scarce)
             note_place(L, guard);
         return 1;
     }
     if (!bounded)
         deadline = default_deadline(db);
-    if (!tpb_call_acquire(L, db, 1, deadline, &guard->lease, &err)) {
-        guard->use++;
-        tpb_db_dispatch(L, db, 1);
-        return tpb_fail(L, &err);
-    }
-    guard->unseen = false;
-    note_place(L, guard);
-    return 1;
+    return tpb_call_acquire(L, tpb_call_push(L, db, ACQUIRE_DB, reactor), deadline, end_acquire);
 }
 
-void tpb_client_push_acquire(lua_State *L)
+TPB_AWAITS(acquire)
+
+void tpb_client_set_acquire(lua_State *L)
 {
+    static const struct tpb_awaited awaited[] = {
+        TPB_AWAITED("acquire", acquire),
+        {NULL, NULL, NULL},
+    };
+    tpb_set_awaited(L, awaited);
     luaL_getmetatable(L, TPB_CLIENT);
     lua_pushcclosure(L, acquire, 1);
+    lua_setfield(L, -2, "acquire");
 }
 
 /* Releases the client at `index`. */
@@ -263,17 +307,43 @@ int tpb_client_release_to(lua_State *L)
     return release(L, client, 2, false);
 }
 
+static int end_exchange(lua_State *L, struct tpb_call *call)
+{
+    struct guard *guard = call->state;
+    if (call->ok)
+        guard->lease = tp_op_take_lease(call->op);
+    tpb_call_end(L, call);
+    return 0;
+}
+
+/* Another connection in place of a dead one. */
+static bool exchange(lua_State *L, struct guard *guard, int db_index, struct tp_error *err)
+{
+    int top = lua_gettop(L);
+    if (tp_lease_release(&guard->lease, err) != TP_OK)
+        return false;
+    struct tpb_call *call = tpb_call_push(L, guard->db, db_index, NULL);
+    call->state = guard;
+    (void)tpb_call_acquire(L, call, default_deadline(guard->db), end_exchange);
+    *err = call->err;
+    lua_settop(L, top);
+    guard->placed = false;
+    return tp_lease_valid(&guard->lease);
+}
+
 /* Before the first use: a connection that was taken without a look is exchanged when it is
- * found dead, so that nobody hears of it. False: none could be had, and err says why; the
- * client is then released. */
-static bool first_use(lua_State *L, struct guard *guard, int db_index, struct tp_error *err)
+ * found dead, so that nobody hears of it, if that may block. False: none could be had, and
+ * err says why. */
+static bool first_use(lua_State *L, struct guard *guard, int db_index, tp_reactor *reactor,
+                      struct tp_error *err)
 {
     if (guard->unseen && !tp_lease_look(&guard->lease)) {
-        if (tp_lease_release(&guard->lease, err) != TP_OK ||
-            !tpb_call_acquire(L, guard->db, db_index, default_deadline(guard->db), &guard->lease,
-                              err))
+        if (reactor != NULL) {
+            tp__error_set(err, TP_ERR_CONNECTION, "the connection was lost; release it");
             return false;
-        guard->placed = false;
+        }
+        if (!exchange(L, guard, db_index, err))
+            return false;
     }
     guard->unseen = false;
     if (!guard->placed)
@@ -283,7 +353,7 @@ static bool first_use(lua_State *L, struct guard *guard, int db_index, struct tp
 
 /* The database is pushed behind the parameters; the client stays at index 1, so that it
  * lives as long as the call. */
-static struct client *begin(lua_State *L, int *db_index, struct tp_error *err)
+static struct client *begin(lua_State *L, int *db_index, tp_reactor *reactor, struct tp_error *err)
 {
     struct client *client = check_client(L, 1);
     if (!is_out(client)) {
@@ -292,74 +362,87 @@ static struct client *begin(lua_State *L, int *db_index, struct tp_error *err)
     }
     *db_index = push_db(L);
     if ((client->guard->unseen || !client->guard->placed) &&
-        !first_use(L, client->guard, *db_index, err))
+        !first_use(L, client->guard, *db_index, reactor, err))
         return NULL;
     return client;
 }
 
-static int query(lua_State *L, enum tpb_answer answer)
+static int query(lua_State *L, enum tpb_answer answer, tp_reactor *reactor)
 {
     int last = lua_gettop(L), db_index;
     struct tp_error err;
-    struct client *client = begin(L, &db_index, &err);
+    struct client *client = begin(L, &db_index, reactor, &err);
     if (client == NULL)
         return tpb_fail(L, &err);
     return tpb_call_query(L, tpb_db_check(L, db_index), db_index, last, &client->guard->lease,
-                          answer);
+                          answer, reactor);
 }
 
-static int client_query(lua_State *L)
+static int client_query_body(lua_State *L, tp_reactor *reactor)
 {
-    return query(L, TPB_ROWS);
+    return query(L, TPB_ROWS, reactor);
 }
 
-static int client_one(lua_State *L)
+static int client_one_body(lua_State *L, tp_reactor *reactor)
 {
-    return query(L, TPB_ONE);
+    return query(L, TPB_ONE, reactor);
 }
 
-static int client_value(lua_State *L)
+static int client_value_body(lua_State *L, tp_reactor *reactor)
 {
-    return query(L, TPB_VALUE);
+    return query(L, TPB_VALUE, reactor);
 }
 
-static int client_exec(lua_State *L)
+static int client_exec_body(lua_State *L, tp_reactor *reactor)
 {
-    return query(L, TPB_COMMAND);
+    return query(L, TPB_COMMAND, reactor);
 }
 
-static int run_pipeline(lua_State *L, int run(lua_State *, struct tpb_db *, int, const tp_lease *))
+static int client_script_body(lua_State *L, tp_reactor *reactor)
+{
+    return query(L, TPB_SCRIPT, reactor);
+}
+
+static int client_control_body(lua_State *L, tp_reactor *reactor)
+{
+    return query(L, TPB_TAG, reactor);
+}
+
+typedef int pipeline_fn(lua_State *, struct tpb_db *, int, const tp_lease *, tp_reactor *);
+
+static int run_pipeline(lua_State *L, pipeline_fn *run, tp_reactor *reactor)
 {
     int db_index;
     struct tp_error err;
     lua_settop(L, 3);
-    struct client *client = begin(L, &db_index, &err);
+    struct client *client = begin(L, &db_index, reactor, &err);
     if (client == NULL)
         return tpb_fail(L, &err);
-    return run(L, tpb_db_check(L, db_index), db_index, &client->guard->lease);
+    return run(L, tpb_db_check(L, db_index), db_index, &client->guard->lease, reactor);
 }
 
-static int client_pipeline(lua_State *L)
+static int client_pipeline_body(lua_State *L, tp_reactor *reactor)
 {
-    return run_pipeline(L, tpb_pipeline_run);
+    return run_pipeline(L, tpb_pipeline_run, reactor);
 }
 
-static int client_query_many(lua_State *L)
+static int client_query_many_body(lua_State *L, tp_reactor *reactor)
 {
-    return run_pipeline(L, tpb_pipeline_many);
+    return run_pipeline(L, tpb_pipeline_many, reactor);
 }
 
 /* All its errors are raised. */
-static int client_each(lua_State *L)
+static int client_each_body(lua_State *L, tp_reactor *reactor)
 {
     int last = lua_gettop(L), db_index;
     struct tp_error err;
-    struct client *client = begin(L, &db_index, &err);
+    struct client *client = begin(L, &db_index, reactor, &err);
     if (client == NULL) {
         tpb_push_error(L, &err);
         return lua_error(L);
     }
-    return tpb_stream_each(L, tpb_db_check(L, db_index), db_index, 1, last, &client->guard->lease);
+    return tpb_stream_each(L, tpb_db_check(L, db_index), db_index, 1, last, &client->guard->lease,
+                           reactor);
 }
 
 static int copy(lua_State *L,
@@ -368,7 +451,7 @@ static int copy(lua_State *L,
     struct tp_error err;
     int db_index;
     lua_settop(L, 4);
-    struct client *client = begin(L, &db_index, &err);
+    struct client *client = begin(L, &db_index, NULL, &err);
     if (client == NULL)
         return tpb_fail(L, &err);
     return run(L, tpb_db_check(L, db_index), db_index, &client->guard->lease);
@@ -384,17 +467,7 @@ static int client_copy_out(lua_State *L)
     return copy(L, tpb_copy_out);
 }
 
-static int client_script(lua_State *L)
-{
-    return query(L, TPB_SCRIPT);
-}
-
-static int client_control(lua_State *L)
-{
-    return query(L, TPB_TAG);
-}
-
-static int client_ping(lua_State *L)
+static int client_ping_body(lua_State *L, tp_reactor *reactor)
 {
     struct client *client = check_client(L, 1);
     struct tp_error err;
@@ -402,13 +475,24 @@ static int client_ping(lua_State *L)
     if (!is_out(client))
         return fail_released(L);
     int db_index = push_db(L);
-    if (client->guard->unseen && !first_use(L, client->guard, db_index, &err)) {
+    if (client->guard->unseen && !first_use(L, client->guard, db_index, reactor, &err)) {
         lua_pushboolean(L, false);
         tpb_push_error(L, &err);
         return 2;
     }
-    return tpb_call_ping(L, tpb_db_check(L, db_index), db_index, &client->guard->lease, 2);
+    return tpb_call_ping(L, tpb_db_check(L, db_index), db_index, &client->guard->lease, 2, reactor);
 }
+
+TPB_AWAITS(client_query)
+TPB_AWAITS(client_one)
+TPB_AWAITS(client_value)
+TPB_AWAITS(client_exec)
+TPB_AWAITS(client_script)
+TPB_AWAITS(client_control)
+TPB_AWAITS(client_pipeline)
+TPB_AWAITS(client_query_many)
+TPB_AWAITS(client_each)
+TPB_AWAITS(client_ping)
 
 /* connection:transaction_state(): "idle", "active", "open", "failed" or "unknown". */
 static int client_transaction_state(lua_State *L)
@@ -426,7 +510,7 @@ static int client_backend_pid(lua_State *L)
     struct tp_error err;
     if (!is_out(client))
         return fail_released(L);
-    if (client->guard->unseen && !first_use(L, client->guard, push_db(L), &err))
+    if (client->guard->unseen && !first_use(L, client->guard, push_db(L), NULL, &err))
         return tpb_fail(L, &err);
     lua_pushinteger(L, tp_lease_backend_pid(&client->guard->lease));
     return 1;
@@ -452,24 +536,27 @@ static int client_tostring(lua_State *L)
 void tpb_client_open(lua_State *L)
 {
     static const luaL_Reg methods[] = {
-        {"query", client_query},
-        {"one", client_one},
-        {"value", client_value},
-        {"exec", client_exec},
-        {"script", client_script},
-        {"each", client_each},
-        {"query_many", client_query_many},
-        {"_pipeline", client_pipeline},
         {"_copy_in", client_copy_in},
         {"_copy_out", client_copy_out},
-        {"control", client_control},
-        {"ping", client_ping},
         {"release", client_release},
         {"discard", client_discard},
         {"transaction_state", client_transaction_state},
         {"backend_pid", client_backend_pid},
         {"is_released", client_is_released},
         {NULL, NULL},
+    };
+    static const struct tpb_awaited awaited[] = {
+        TPB_AWAITED("query", client_query),
+        TPB_AWAITED("one", client_one),
+        TPB_AWAITED("value", client_value),
+        TPB_AWAITED("exec", client_exec),
+        TPB_AWAITED("script", client_script),
+        TPB_AWAITED("_each", client_each),
+        TPB_AWAITED("query_many", client_query_many),
+        TPB_AWAITED("_pipeline", client_pipeline),
+        TPB_AWAITED("control", client_control),
+        TPB_AWAITED("ping", client_ping),
+        {NULL, NULL, NULL},
     };
     luaL_newmetatable(L, TPB_GUARD);
     lua_pushcfunction(L, guard_gc);
@@ -481,6 +568,7 @@ void tpb_client_open(lua_State *L)
     lua_pushcfunction(L, client_tostring);
     lua_setfield(L, -2, "__tostring");
     luaL_newlib(L, methods);
+    tpb_set_awaited(L, awaited);
     lua_pushvalue(L, -1);
     lua_setfield(L, -3, "__index");
     lua_remove(L, -2);

@@ -18,8 +18,11 @@
 
 /* Pushes the method table of connections. */
 void tpb_client_open(lua_State *L);
-/* Pushes db:acquire(timeout_ms): a connection, or nil and an error. */
-void tpb_client_push_acquire(lua_State *L);
+/* Adds db:acquire(timeout_ms), which returns a connection or nil and an error, to the table
+ * of methods on top of the stack. */
+void tpb_client_set_acquire(lua_State *L);
+/* The database of the connection at `index`; NULL: it is none. */
+struct tpb_db *tpb_client_db(lua_State *L, int index);
 /* db:release(connection). */
 int tpb_client_release_to(lua_State *L);
 

@@ -15,7 +15,7 @@ static int copy_gc(lua_State *L)
     struct tpb_copy *copy = luaL_checkudata(L, 1, TPB_COPY);
 
     if (copy->call != NULL && copy->call->op != NULL)
-        tpb_call_end(copy->call);
+        tpb_call_give_up(copy->call);
     copy->call = NULL;
     tp__buf_free(&copy->data);
     tp__buf_free(&copy->scratch);
@@ -74,7 +74,7 @@ static struct tpb_copy *push_copy(lua_State *L, struct tpb_db *db, int db_index)
     luaL_setmetatable(L, TPB_COPY);
     copy->what.sql = luaL_checkstring(L, 2);
     take_plan(L, db, 3, copy);
-    copy->call = tpb_call_push(L, db, db_index);
+    copy->call = tpb_call_push(L, db, db_index, NULL);
     lua_setiuservalue(L, -2, 1);
     return copy;
 }
@@ -223,7 +223,7 @@ static int run(lua_State *L, struct tpb_db *db, int db_index, const tp_lease *le
                   !run_body(L, db, self, db_index, in ? tpb_copy_send : tpb_copy_receive);
     finish(copy);
     int64_t elapsed = tp_op_elapsed(copy->call->op);
-    tpb_call_end(copy->call);
+    tpb_call_give_up(copy->call);
     copy->call = NULL;
     tp__buf_free(&copy->data);
     tp__buf_free(&copy->scratch);

@@ -2,6 +2,7 @@
 
 #include <string.h>
 
+#include "await.h"
 #include "call.h"
 #include "client.h"
 #include "compat.h"
@@ -91,10 +92,6 @@ static void set_state(lua_State *L, const tp_config *config)
     lua_newtable(L);
     lua_setiuservalue(L, -2, TPB_DB_COLUMNS);
     lua_newtable(L);
-    lua_createtable(L, 0, 1);
-    lua_pushliteral(L, "v");
-    lua_setfield(L, -2, "__mode");
-    lua_setmetatable(L, -2);
     lua_setiuservalue(L, -2, TPB_DB_OPS);
 }
 
@@ -110,6 +107,11 @@ int tpb_db_new(lua_State *L)
     db->tag = &db_tag;
     luaL_setmetatable(L, TPB_DB);
     set_state(L, *config);
+    lua_rawgetp(L, LUA_REGISTRYINDEX, &db_tag);
+    lua_pushvalue(L, -2);
+    lua_rawsetp(L, -2, db);
+    lua_pop(L, 1);
+    db->home = tpb_main_coroutine(L);
     db->watch_queries = tp_config_bool(*config, "log.queries");
     db->timeout_ms = tp_config_int(*config, "query_timeout_ms");
     db->slow_us = tp_config_int(*config, "log.slow_ms") * 1000;
@@ -187,44 +189,49 @@ void tpb_db_dispatch(lua_State *L, struct tpb_db *db, int index)
 
 /* ------------------------------------------------------------------ methods */
 
-static int query(lua_State *L, enum tpb_answer answer)
+static int query(lua_State *L, enum tpb_answer answer, tp_reactor *reactor)
 {
-    return tpb_call_query(L, tpb_db_check(L, 1), 1, lua_gettop(L), NULL, answer);
+    return tpb_call_query(L, tpb_db_check(L, 1), 1, lua_gettop(L), NULL, answer, reactor);
 }
 
-static int db_query(lua_State *L)
+static int db_query_body(lua_State *L, tp_reactor *reactor)
 {
-    return query(L, TPB_ROWS);
+    return query(L, TPB_ROWS, reactor);
 }
 
-static int db_one(lua_State *L)
+static int db_one_body(lua_State *L, tp_reactor *reactor)
 {
-    return query(L, TPB_ONE);
+    return query(L, TPB_ONE, reactor);
 }
 
-static int db_value(lua_State *L)
+static int db_value_body(lua_State *L, tp_reactor *reactor)
 {
-    return query(L, TPB_VALUE);
+    return query(L, TPB_VALUE, reactor);
 }
 
-static int db_exec(lua_State *L)
+static int db_exec_body(lua_State *L, tp_reactor *reactor)
 {
-    return query(L, TPB_COMMAND);
+    return query(L, TPB_COMMAND, reactor);
 }
 
-static int db_each(lua_State *L)
+static int db_script_body(lua_State *L, tp_reactor *reactor)
 {
-    return tpb_stream_each(L, tpb_db_check(L, 1), 1, 1, lua_gettop(L), NULL);
+    return query(L, TPB_SCRIPT, reactor);
 }
 
-static int db_pipeline(lua_State *L)
+static int db_each_body(lua_State *L, tp_reactor *reactor)
 {
-    return tpb_pipeline_run(L, tpb_db_check(L, 1), 1, NULL);
+    return tpb_stream_each(L, tpb_db_check(L, 1), 1, 1, lua_gettop(L), NULL, reactor);
 }
 
-static int db_query_many(lua_State *L)
+static int db_pipeline_body(lua_State *L, tp_reactor *reactor)
 {
-    return tpb_pipeline_many(L, tpb_db_check(L, 1), 1, NULL);
+    return tpb_pipeline_run(L, tpb_db_check(L, 1), 1, NULL, reactor);
+}
+
+static int db_query_many_body(lua_State *L, tp_reactor *reactor)
+{
+    return tpb_pipeline_many(L, tpb_db_check(L, 1), 1, NULL, reactor);
 }
 
 static int db_copy_in(lua_State *L)
@@ -239,11 +246,6 @@ static int db_copy_out(lua_State *L)
     struct tpb_db *db = tpb_db_check(L, 1);
     lua_settop(L, 4);
     return tpb_copy_out(L, db, 1, NULL);
-}
-
-static int db_script(lua_State *L)
-{
-    return query(L, TPB_SCRIPT);
 }
 
 int tpb_db_push_codecs(lua_State *L, const struct tpb_db *db, int index)
@@ -291,29 +293,84 @@ static int db_define_type(lua_State *L)
     return 1;
 }
 
-static int db_ping(lua_State *L)
+static int db_ping_body(lua_State *L, tp_reactor *reactor)
 {
     struct tpb_db *db = tpb_db_check(L, 1);
     lua_settop(L, 2);
-    return tpb_call_ping(L, db, 1, NULL, 2);
+    return tpb_call_ping(L, db, 1, NULL, 2, reactor);
 }
 
-/* db:wait_ready(ms): true when a connection could be had by then. */
-static int db_wait_ready(lua_State *L)
+/* true, or nil and the error. */
+static int end_of_wait(lua_State *L, struct tpb_call *call)
 {
-    struct tpb_db *db = tpb_db_check(L, 1);
-    struct tp_error err;
-    tp_lease lease;
-    int64_t within = tp_config_int(tp_pool_config(db->pool), "pool.acquire_timeout_ms");
-    int64_t deadline = tpb_check_deadline(L, 2, within);
-    bool ok = tpb_call_acquire(L, db, 1, deadline, &lease, &err) &&
-              tp_lease_release(&lease, &err) == TP_OK;
-    tpb_db_dispatch(L, db, 1);
+    bool ok = call->ok;
+    tpb_call_end(L, call);
+    tpb_db_dispatch(L, call->db, call->db_index);
     if (!ok)
-        return tpb_fail(L, &err);
+        return tpb_fail(L, &call->err);
     lua_pushboolean(L, 1);
     return 1;
 }
+
+static int is_ready(lua_State *L, struct tpb_call *call)
+{
+    if (call->ok) {
+        tp_lease lease = tp_op_take_lease(call->op);
+        call->ok = tp_lease_release(&lease, &call->err) == TP_OK;
+    }
+    return end_of_wait(L, call);
+}
+
+/* db:wait_ready(ms): true when a connection could be had by then. */
+static int db_wait_ready_body(lua_State *L, tp_reactor *reactor)
+{
+    struct tpb_db *db = tpb_db_check(L, 1);
+    int64_t within = tp_config_int(tp_pool_config(db->pool), "pool.acquire_timeout_ms");
+    int64_t deadline = tpb_check_deadline(L, 2, within);
+    return tpb_call_acquire(L, tpb_call_push(L, db, 1, reactor), deadline, is_ready);
+}
+
+static void start_pause(struct tpb_call *call)
+{
+    tp_op_pause(call->op, call->options.query.deadline);
+}
+
+/* db:_pause(ms) */
+static int db_pause_body(lua_State *L, tp_reactor *reactor)
+{
+    struct tpb_db *db = tpb_db_check(L, 1);
+    int64_t until = tpb_check_deadline(L, 2, 0);
+    struct tpb_call *call = tpb_call_push(L, db, 1, reactor);
+    call->options.query.deadline = until;
+    return tpb_call_run(L, call, start_pause, end_of_wait);
+}
+
+static void start_drain(struct tpb_call *call)
+{
+    tp_op_drain(call->op, call->options.query.deadline);
+}
+
+static int db_drain_body(lua_State *L, tp_reactor *reactor)
+{
+    struct tpb_db *db = tpb_db_check(L, 1);
+    int64_t deadline = tpb_check_deadline(L, 2, 30000);
+    struct tpb_call *call = tpb_call_push(L, db, 1, reactor);
+    call->options.query.deadline = deadline;
+    return tpb_call_run(L, call, start_drain, end_of_wait);
+}
+
+TPB_AWAITS(db_query)
+TPB_AWAITS(db_one)
+TPB_AWAITS(db_value)
+TPB_AWAITS(db_exec)
+TPB_AWAITS(db_script)
+TPB_AWAITS(db_each)
+TPB_AWAITS(db_pipeline)
+TPB_AWAITS(db_query_many)
+TPB_AWAITS(db_ping)
+TPB_AWAITS(db_wait_ready)
+TPB_AWAITS(db_pause)
+TPB_AWAITS(db_drain)
 
 static int db_stats(lua_State *L)
 {
@@ -363,18 +420,6 @@ static int db_option(lua_State *L)
 {
     const tp_config *config = tp_pool_config(tpb_db_check(L, 1)->pool);
     lua_pushstring(L, tp_config_get(config, luaL_checkstring(L, 2)));
-    return 1;
-}
-
-static int db_drain(lua_State *L)
-{
-    struct tpb_db *db = tpb_db_check(L, 1);
-    struct tp_error err;
-    enum tp_status status = tp_pool_drain(db->pool, tpb_check_deadline(L, 2, 30000), &err);
-    tpb_db_dispatch(L, db, 1);
-    if (status != TP_OK)
-        return tpb_fail(L, &err);
-    lua_pushboolean(L, 1);
     return 1;
 }
 
@@ -435,6 +480,35 @@ static int db_count_retry(lua_State *L)
     return 0;
 }
 
+/* db:_set_adapter(adapter or nil, blocks): how its methods wait; nil: as is found to fit. */
+static int db_set_adapter(lua_State *L)
+{
+    struct tpb_db *db = tpb_db_check(L, 1);
+    lua_settop(L, 3);
+    db->blocks = lua_toboolean(L, 3);
+    if (!lua_isnil(L, 2))
+        db->home = NULL;
+    db->has_adapter = !lua_isnil(L, 2);
+    tpb_db_push_state(L, 1);
+    lua_pushvalue(L, 2);
+    lua_setfield(L, -2, "adapter");
+    return 0;
+}
+
+void tpb_db_push_adapter(lua_State *L, const struct tpb_db *db)
+{
+    if (!db->has_adapter) {
+        lua_pushnil(L);
+        return;
+    }
+    lua_rawgetp(L, LUA_REGISTRYINDEX, &db_tag); /* databases by address, weakly */
+    lua_rawgetp(L, -1, db);
+    tpb_db_push_state(L, lua_gettop(L));
+    lua_getfield(L, -1, "adapter");
+    lua_replace(L, -4);
+    lua_pop(L, 2);
+}
+
 static void set_functions(lua_State *L, const luaL_Reg *functions)
 {
     for (; functions->name != NULL; functions++) {
@@ -452,37 +526,48 @@ void tpb_db_open(lua_State *L)
         {NULL, NULL},
     };
     static const luaL_Reg methods[] = {
-        {"query", db_query},
-        {"one", db_one},
-        {"value", db_value},
-        {"exec", db_exec},
-        {"script", db_script},
-        {"each", db_each},
-        {"query_many", db_query_many},
-        {"_pipeline", db_pipeline},
         {"define_type", db_define_type},
-        {"ping", db_ping},
         {"release", tpb_client_release_to},
-        {"wait_ready", db_wait_ready},
         {"stats", db_stats},
         {"state", db_state},
         {"is_connected", db_is_connected},
         {"is_configured", db_is_configured},
         {"option", db_option},
-        {"drain", db_drain},
         {"close", db_close},
         {"_copy_in", db_copy_in},
         {"_copy_out", db_copy_out},
         {"_state", db_internals},
+        {"_set_adapter", db_set_adapter},
         {"_watch_queries", db_watch_queries},
         {"_count_retry", db_count_retry},
         {NULL, NULL},
     };
+    static const struct tpb_awaited awaited[] = {
+        TPB_AWAITED("query", db_query),
+        TPB_AWAITED("one", db_one),
+        TPB_AWAITED("value", db_value),
+        TPB_AWAITED("exec", db_exec),
+        TPB_AWAITED("script", db_script),
+        TPB_AWAITED("_each", db_each),
+        TPB_AWAITED("query_many", db_query_many),
+        TPB_AWAITED("_pipeline", db_pipeline),
+        TPB_AWAITED("ping", db_ping),
+        TPB_AWAITED("wait_ready", db_wait_ready),
+        TPB_AWAITED("drain", db_drain),
+        TPB_AWAITED("_pause", db_pause),
+        {NULL, NULL, NULL},
+    };
+    lua_newtable(L);
+    lua_createtable(L, 0, 1);
+    lua_pushliteral(L, "v");
+    lua_setfield(L, -2, "__mode");
+    lua_setmetatable(L, -2);
+    lua_rawsetp(L, LUA_REGISTRYINDEX, &db_tag);
     luaL_newmetatable(L, TPB_DB);
     set_functions(L, meta);
     luaL_newlib(L, methods);
-    tpb_client_push_acquire(L);
-    lua_setfield(L, -2, "acquire");
+    tpb_set_awaited(L, awaited);
+    tpb_client_set_acquire(L);
     lua_pushvalue(L, -1);
     lua_setfield(L, -3, "__index");
     lua_remove(L, -2);

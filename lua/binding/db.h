@@ -18,7 +18,7 @@
 /* The user values of a database. */
 enum {
     TPB_DB_STATE = 1,
-    TPB_DB_OPS,     /* the operation of the last call, in a weak table */
+    TPB_DB_OPS,     /* operations that are not busy */
     TPB_DB_GUARD,   /* the guard that was released last */
     TPB_DB_COLUMNS, /* lists of columns by the number of their description */
     TPB_DB_VALUES = TPB_DB_COLUMNS
@@ -30,7 +30,11 @@ struct tpb_db {
     void *guard;        /* the third user value, or NULL */
     bool watch_queries; /* on_query wants to hear of every query */
     int columns_kept;
+    int ops_kept;       /* operations that are not busy */
     bool has_codecs;    /* the program has defined types */
+    bool has_adapter;   /* it was opened with one */
+    bool blocks;        /* it was opened to block, wherever it is called */
+    lua_State *home;    /* the coroutine that may be blocked; NULL: none */
     int64_t timeout_ms; /* of a query that says none itself; 0: none */
     int64_t slow_us;    /* and of those that take as long as this; 0: of none */
 };
@@ -58,6 +62,8 @@ int tpb_db_push_codecs(lua_State *L, const struct tpb_db *db, int index);
 struct tpb_db *tpb_db_check(lua_State *L, int index);
 /* Pushes the state table of the database at `index`. */
 void tpb_db_push_state(lua_State *L, int index);
+/* Pushes the adapter that the database was opened with, or nil. */
+void tpb_db_push_adapter(lua_State *L, const struct tpb_db *db);
 /* Tells on_event of what has happened since the last call, if anything has and if
  * somebody listens. */
 void tpb_db_dispatch(lua_State *L, struct tpb_db *db, int index);

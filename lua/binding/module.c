@@ -1,6 +1,7 @@
 /* The C module tidepool.core: what the Lua modules are built on. */
 #include <poll.h>
 
+#include "await.h"
 #include "call.h"
 #include "client.h"
 #include "compat.h"
@@ -129,12 +130,12 @@ TPB_EXPORT int luaopen_tidepool_core(lua_State *L)
     };
     luaL_newlib(L, functions);
     tpb_register_values(L, lua_gettop(L));
+    tpb_await_open(L, lua_gettop(L));
     tpb_call_open(L);
     tpb_copy_open(L);
     tpb_lazy_open(L);
     tpb_stream_open(L);
-    tpb_lazy_open(L);
-    tpb_stream_open(L);
+    lua_setfield(L, -2, "stream_methods");
     tpb_errors_open(L);
     lua_setfield(L, -2, "error_meta");
     tpb_client_open(L);

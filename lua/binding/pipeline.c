@@ -14,20 +14,26 @@ struct wish {
     struct tpb_decode decode;
 };
 
-/* One call. */
+/* One call. It lies in a userdata on the stack. */
 struct pipeline {
     lua_State *L;
     struct tpb_call *call;
     int db_index;
     int codecs;
+    int top, floor; /* of the stack: behind the list of answers, and behind what is built */
+    struct tpb_rows rows;
+    const tp_lease *lease;
+    const struct tp_item *items;
+    size_t items_count;
+    int64_t deadline;
     int source;                /* stack index of the list of items or of parameter lists */
     int answers;               /* stack index of the list of answers */
     const struct wish *wishes; /* one for each item, or one for all */
     bool repeated;
     int64_t count; /* rows touched, over all items */
     char command[64];
-    size_t failed; /* the item whose answer could not be read */
-    struct tp_error *err;
+    size_t failed;        /* the item whose answer could not be read */
+    struct tp_error *err; /* the call's */
 };
 
 static const struct wish *wish_of(const struct pipeline *p, size_t item)
@@ -121,35 +127,35 @@ static void take_result(struct pipeline *p, struct tpb_rows *rows, size_t item)
     }
 }
 
-/* Drives the operation to its end. */
-static bool drive(struct pipeline *p)
+/* Drives the operation to its end, or until it has to wait. */
+static enum tp_step drive(struct pipeline *p)
 {
     lua_State *L = p->L;
     tp_op *op = p->call->op;
-    int top = lua_gettop(L), floor = top;
-    struct tpb_rows rows;
+    struct tpb_rows *rows = &p->rows;
     enum tp_step step;
 
-    begin_rows(p, &rows, 0);
-    while ((step = tp_drive(op)) != TP_DONE && step != TP_FAILED) {
+    while ((step = tpb_call_move(L, p->call)) != TP_DONE && step != TP_FAILED) {
         size_t item = tp_op_item(op);
-        lua_settop(L, floor); /* the parameters of the last item have been sent */
+        lua_settop(L, p->floor); /* the parameters of the last item have been sent */
+        if (step == TP_WAIT)
+            return step;
         if (step == TP_ENCODE) {
-            encode(p, floor);
+            encode(p, p->floor);
             continue;
         }
-        if (rows.list == 0)
-            begin_rows(p, &rows, item);
+        if (rows->list == 0)
+            begin_rows(p, rows, item);
         if (step == TP_ROWS)
-            tpb_rows_take(&rows, op);
+            tpb_rows_take(rows, op);
         else
-            take_result(p, &rows, item);
-        floor = rows.list != 0 ? lua_gettop(L) : top;
+            take_result(p, rows, item);
+        p->floor = rows->list != 0 ? lua_gettop(L) : p->top;
     }
-    lua_settop(L, top);
+    lua_settop(L, p->top);
     if (step == TP_FAILED)
         *p->err = *tp_op_error(op);
-    return step == TP_DONE && p->failed == SIZE_MAX;
+    return step;
 }
 
 /* nil and the error, with the number of the item; the others are as if they had not been. */
@@ -172,24 +178,6 @@ static int fail(lua_State *L, const struct pipeline *p, size_t item, size_t coun
     return 2;
 }
 
-/* Runs what is set up. True: the answers are on top of the stack. */
-static bool run(struct pipeline *p, const tp_lease *lease, const struct tp_item *items,
-                size_t count, int64_t deadline)
-{
-    for (int attempt = 0; attempt < 2; attempt++) {
-        lua_newtable(p->L);
-        p->answers = lua_gettop(p->L);
-        p->failed = SIZE_MAX;
-        p->count = 0;
-        tp_op_pipeline(p->call->op, lease, items, count, p->repeated, deadline);
-        if (drive(p))
-            return true;
-        if (!tpb_call_find_lost(p->L, p->call))
-            break;
-    }
-    return false;
-}
-
 /* The number of the item that failed, or count. Answers may be kept back until the end of
  * all, so nobody knows at which item time ran out or the connection went. */
 static size_t failed_item(const struct pipeline *p, size_t count)
@@ -201,21 +189,79 @@ static size_t failed_item(const struct pipeline *p, size_t count)
     return tp_op_item(p->call->op);
 }
 
-static int answer(lua_State *L, struct pipeline *p, struct tpb_db *db, bool good, size_t count)
+/* The answers are on top of the stack when it is good. */
+static int answer(lua_State *L, struct pipeline *p, bool good)
 {
-    size_t item = failed_item(p, count);
+    struct tpb_call *call = p->call;
+    size_t count = p->items_count, item = failed_item(p, count);
     struct tp_query told = {.sql = "", .nparams = 0};
-    int64_t elapsed = tp_op_elapsed(p->call->op);
-    int answers = p->answers;
+    int64_t elapsed = tp_op_elapsed(call->op);
 
-    tpb_call_end(p->call);
+    if (good && p->repeated) {
+        lua_pushinteger(L, (lua_Integer)p->count);
+        lua_setfield(L, p->answers, "count");
+        lua_pushstring(L, p->command);
+        lua_setfield(L, p->answers, "command");
+    }
+    tpb_call_end(L, call);
     lua_pushliteral(L, "(pipeline)");
-    tpb_call_tell(L, db, p->db_index, lua_gettop(L), &told, elapsed, good ? NULL : p->err);
-    tpb_db_dispatch(L, db, p->db_index);
+    tpb_call_tell(L, call->db, p->db_index, lua_gettop(L), &told, elapsed, good ? NULL : p->err);
+    tpb_db_dispatch(L, call->db, p->db_index);
     if (!good)
         return fail(L, p, item, count);
-    lua_settop(L, answers);
+    lua_settop(L, p->answers);
     return 1;
+}
+
+static void start(struct pipeline *p)
+{
+    lua_settop(p->L, p->call->index);
+    lua_newtable(p->L);
+    p->answers = p->top = p->floor = lua_gettop(p->L);
+    p->failed = SIZE_MAX;
+    p->count = 0;
+    tp__error_clear(p->err);
+    begin_rows(p, &p->rows, 0);
+    tp_op_pipeline(p->call->op, p->lease, p->items, p->items_count, p->repeated, p->deadline);
+}
+
+static int go_on(lua_State *L, struct tpb_call *call)
+{
+    struct pipeline *p = call->state;
+
+    p->L = p->rows.decoder.L = L;
+    for (;;) {
+        enum tp_step step = drive(p);
+        if (step == TP_WAIT)
+            return tpb_call_wait(L, call, go_on);
+        bool good = step == TP_DONE && p->failed == SIZE_MAX;
+        if (good || call->again || !tpb_call_find_lost(L, call))
+            return answer(L, p, good);
+        call->again = true;
+        start(p);
+    }
+}
+
+/* Runs what is set up. */
+static int run(lua_State *L, struct tpb_db *db, struct pipeline *p, tp_reactor *reactor)
+{
+    p->codecs = tpb_db_push_codecs(L, db, p->db_index);
+    p->call = tpb_call_push(L, db, p->db_index, reactor);
+    p->call->state = p;
+    p->err = &p->call->err;
+    start(p);
+    return go_on(L, p->call);
+}
+
+static struct pipeline *push_pipeline(lua_State *L, int db_index, const tp_lease *lease)
+{
+    struct pipeline *p = lua_newuserdatauv(L, sizeof *p, 0);
+
+    memset(p, 0, sizeof *p);
+    p->L = L;
+    p->db_index = db_index;
+    p->lease = lease;
+    return p;
 }
 
 /* ----------------------------------------------------------------- pipeline */
@@ -271,9 +317,9 @@ static int64_t timeout_of(lua_State *L, const struct tpb_db *db, int index)
     return tpb_check_deadline(L, lua_gettop(L), db->timeout_ms > 0 ? db->timeout_ms : -1);
 }
 
-int tpb_pipeline_run(lua_State *L, struct tpb_db *db, int db_index, const tp_lease *lease)
+int tpb_pipeline_run(lua_State *L, struct tpb_db *db, int db_index, const tp_lease *lease,
+                     tp_reactor *reactor)
 {
-    struct tp_error err;
     luaL_checktype(L, 2, LUA_TTABLE);
     int64_t deadline = timeout_of(L, db, 3);
     size_t count = lua_rawlen(L, 2);
@@ -281,19 +327,19 @@ int tpb_pipeline_run(lua_State *L, struct tpb_db *db, int db_index, const tp_lea
     int source = lua_gettop(L);
     struct tp_item *items = lua_newuserdatauv(L, (count + 1) * sizeof *items, 0);
     struct wish *wishes = lua_newuserdatauv(L, (count + 1) * sizeof *wishes, 0);
+    struct pipeline *p = push_pipeline(L, db_index, lease);
     int top = lua_gettop(L);
     for (size_t i = 0; i < count; i++) {
         lua_rawgeti(L, source, (lua_Integer)i + 1);
         take_item(L, db, &items[i], &wishes[i]);
         lua_settop(L, top);
     }
-    struct pipeline p = {
-        .L = L, .db_index = db_index, .source = source, .wishes = wishes, .err = &err};
-    tp__error_clear(&err);
-    p.codecs = tpb_db_push_codecs(L, db, db_index);
-    p.call = tpb_call_push(L, db, db_index);
-    bool good = run(&p, lease, items, count, deadline);
-    return answer(L, &p, db, good, count);
+    p->source = source;
+    p->items = items;
+    p->items_count = count;
+    p->wishes = wishes;
+    p->deadline = deadline;
+    return run(L, db, p, reactor);
 }
 
 /* --------------------------------------------------------------- query_many */
@@ -309,9 +355,16 @@ static int nothing_done(lua_State *L)
     return 1;
 }
 
+/* The one item and what is wanted of it, beside each other on the stack. */
+struct one_item {
+    struct tp_item item;
+    struct wish wish;
+};
+
 /* The statement's number of parameters is what the first list has; the others are compared
  * with it when they are encoded. */
-int tpb_pipeline_many(lua_State *L, struct tpb_db *db, int db_index, const tp_lease *lease)
+int tpb_pipeline_many(lua_State *L, struct tpb_db *db, int db_index, const tp_lease *lease,
+                      tp_reactor *reactor)
 {
     struct tpb_call_options options;
     struct tp_error err;
@@ -321,26 +374,25 @@ int tpb_pipeline_many(lua_State *L, struct tpb_db *db, int db_index, const tp_le
     tp__error_clear(&err);
     if (!tpb_call_check_query(&options.query, &err))
         return tpb_fail(L, &err);
-    struct tp_item item = {.sql = options.query.sql, .sql_len = options.query.sql_len};
-    struct wish wish = {.want = TPB_WANT_ALL, .decode = options.decode};
-    struct pipeline p = {
-        .L = L, .db_index = db_index, .source = 3, .wishes = &wish, .repeated = true, .err = &err};
     if (count == 0)
         return nothing_done(L);
+    struct one_item *one = lua_newuserdatauv(L, sizeof *one, 0);
+    struct pipeline *p = push_pipeline(L, db_index, lease);
     if (lua_rawgeti(L, 3, 1) != LUA_TTABLE) {
+        p->err = &err;
         refuse_list(L, &err);
-        return fail(L, &p, 0, count);
+        return fail(L, p, 0, count);
     }
-    item.nparams = list_length(L, lua_gettop(L));
+    one->item = (struct tp_item){.sql = options.query.sql,
+                                 .sql_len = options.query.sql_len,
+                                 .nparams = list_length(L, lua_gettop(L))};
+    one->wish = (struct wish){.want = TPB_WANT_ALL, .decode = options.decode};
     lua_pop(L, 1);
-    p.codecs = tpb_db_push_codecs(L, db, db_index);
-    p.call = tpb_call_push(L, db, db_index);
-    bool good = run(&p, lease, &item, count, options.query.deadline);
-    if (good) {
-        lua_pushinteger(L, (lua_Integer)p.count);
-        lua_setfield(L, p.answers, "count");
-        lua_pushstring(L, p.command);
-        lua_setfield(L, p.answers, "command");
-    }
-    return answer(L, &p, db, good, count);
+    p->source = 3;
+    p->items = &one->item;
+    p->items_count = count;
+    p->wishes = &one->wish;
+    p->repeated = true;
+    p->deadline = options.query.deadline;
+    return run(L, db, p, reactor);
 }

@@ -2,43 +2,31 @@
 
 #include <string.h>
 
+#include "await.h"
 #include "call.h"
-#include "compat.h"
 #include "error.h"
 #include "errors.h"
 #include "op.h"
 
 #define TPB_STREAM "tidepool.stream"
 
-/* The user values: the operation, the database, the client and the SQL text. */
-enum { CALL = 1, DATABASE, CLIENT, SQL, USER_VALUES = SQL };
+/* The user values: the operation, the database, the client, the SQL text and the rows that
+ * are being handed out. */
+enum { CALL = 1, DATABASE, CLIENT, SQL, BATCH, USER_VALUES = BATCH };
+
+/* The stack while rows are waited for, or the end. */
+enum { AT_STREAM = 1, AT_DATABASE, AT_CALL };
 
 struct stream {
     struct tpb_call *call; /* NULL once it has ended */
     struct tpb_db *db;
-    struct tpb_call_options options;
+    int index;               /* where it is on the stack while it begins */
     lua_Integer next, count; /* of the batch */
+    bool fresh;              /* there is a new batch, which the iterator has not seen */
     bool rows_wait;          /* the operation has rows that were not taken yet */
     bool failed;             /* the row behind the batch could not be read */
     struct tp_error failure; /* then: why */
 };
-
-/* ------------------------------------------------------------------- ending */
-
-/* Lets go of the operation, and tells of the query. */
-static void end(lua_State *L, struct stream *stream, int self, const struct tp_error *err)
-{
-    struct tpb_call *call = stream->call;
-    int64_t elapsed = tp_op_elapsed(call->op);
-
-    stream->call = NULL;
-    tpb_call_end(call);
-    lua_getiuservalue(L, self, DATABASE);
-    int db_index = lua_gettop(L);
-    lua_getiuservalue(L, self, SQL);
-    tpb_call_tell(L, stream->db, db_index, db_index + 1, &stream->options.query, elapsed, err);
-    tpb_db_dispatch(L, stream->db, db_index);
-}
 
 static int raise(lua_State *L, const struct tp_error *err)
 {
@@ -46,82 +34,144 @@ static int raise(lua_State *L, const struct tp_error *err)
     return lua_error(L);
 }
 
+/* ------------------------------------------------------------------- ending */
+
+/* Makes the stack that of a call of the stream at the bottom of it. */
+static struct tpb_call *enter(lua_State *L, struct stream *stream)
+{
+    struct tpb_call *call = stream->call;
+    lua_settop(L, AT_STREAM);
+    lua_getiuservalue(L, AT_STREAM, DATABASE);
+    lua_getiuservalue(L, AT_STREAM, CALL);
+    call->db_index = AT_DATABASE;
+    call->index = AT_CALL;
+    call->state = stream;
+    return call;
+}
+
+/* Lets go of the operation, and tells of the query. The stack is that of `enter`. */
+static void end(lua_State *L, struct stream *stream, const struct tp_error *err)
+{
+    struct tpb_call *call = stream->call;
+    struct tp_query query = call->options.query;
+    int64_t elapsed = tp_op_elapsed(call->op);
+
+    stream->call = NULL;
+    tpb_call_end(L, call);
+    lua_getiuservalue(L, AT_STREAM, SQL);
+    tpb_call_tell(L, stream->db, AT_DATABASE, lua_gettop(L), &query, elapsed, err);
+    tpb_db_dispatch(L, stream->db, AT_DATABASE);
+    lua_settop(L, AT_CALL);
+}
+
 /* What the server still has to say is its own business, but on a client it has to be out of
- * the way. */
-static void stop(const struct stream *stream)
+ * the way. False: that takes a while. */
+static bool has_stopped(lua_State *L, struct tpb_call *call)
 {
     enum tp_step step;
 
-    tp_op_stop(stream->call->op);
     do
-        step = tp_drive(stream->call->op);
+        step = tpb_call_move(L, call);
     while (step == TP_ROWS || step == TP_RESULT);
+    return step != TP_WAIT;
 }
 
-/* <close>: the loop was left. */
-static int stream_close(lua_State *L)
+static int go_on_closing(lua_State *L, struct tpb_call *call)
 {
-    struct stream *stream = luaL_checkudata(L, 1, TPB_STREAM);
-
-    if (stream->call == NULL)
-        return 0;
-    stop(stream);
-    end(L, stream, 1, NULL);
+    if (!has_stopped(L, call))
+        return tpb_call_wait(L, call, go_on_closing);
+    end(L, call->state, NULL);
     return 0;
 }
+
+/* stream:close(), and <close>: the loop was left. */
+static int stream_close_body(lua_State *L, tp_reactor *reactor)
+{
+    struct stream *stream = luaL_checkudata(L, AT_STREAM, TPB_STREAM);
+
+    (void)reactor; /* it waits as it has begun */
+    if (stream->call == NULL)
+        return 0;
+    struct tpb_call *call = enter(L, stream);
+    tp_op_stop(call->op);
+    return go_on_closing(L, call);
+}
+
+TPB_AWAITS(stream_close)
 
 /* The program has lost it, perhaps in the middle: nothing waits here. */
 static int stream_gc(lua_State *L)
 {
     struct stream *stream = luaL_checkudata(L, 1, TPB_STREAM);
 
-    if (stream->call != NULL && stream->call->op != NULL)
-        tpb_call_end(stream->call);
+    if (stream->call != NULL)
+        tpb_call_give_up(stream->call);
     stream->call = NULL;
     return 0;
 }
 
 /* ------------------------------------------------------------------ reading */
 
-/* Makes the rows that have come the batch, which is the second upvalue. The last of them may
- * be one that cannot be read: the program hears of it behind those before it. */
-static void take_batch(lua_State *L, struct stream *stream)
+/* The first row of a new batch, or why there is none. */
+static int deliver(lua_State *L, struct stream *stream)
 {
+    if (stream->count == 0) {
+        stream->failed = false;
+        return raise(L, &stream->failure);
+    }
+    lua_getiuservalue(L, AT_STREAM, BATCH);
+    lua_rawgeti(L, -1, stream->next++);
+    return 1;
+}
+
+static int go_on_stopping(lua_State *L, struct tpb_call *call)
+{
+    struct stream *stream = call->state;
+
+    if (!has_stopped(L, call))
+        return tpb_call_wait(L, call, go_on_stopping);
+    end(L, stream, &stream->failure);
+    return deliver(L, stream);
+}
+
+/* Makes the rows that have come the batch. The last of them may be one that cannot be read:
+ * the program hears of it behind those before it. */
+static int take_batch(lua_State *L, struct tpb_call *call)
+{
+    struct stream *stream = call->state;
     struct tpb_rows rows;
 
-    lua_settop(L, 0);
-    lua_getiuservalue(L, lua_upvalueindex(1), DATABASE);
-    int codecs = tpb_db_push_codecs(L, stream->db, 1);
-    tpb_rows_init(&rows, L, TPB_WANT_ALL, &stream->options.decode, &stream->call->scratch, 1,
+    int codecs = tpb_db_push_codecs(L, stream->db, AT_DATABASE);
+    tpb_rows_init(&rows, L, TPB_WANT_ALL, &call->options.decode, &call->scratch, AT_DATABASE,
                   codecs, &stream->failure);
-    tpb_rows_take(&rows, stream->call->op);
+    tpb_rows_take(&rows, call->op);
     stream->failed = rows.failed;
     stream->count = rows.failed ? rows.count - 1 : rows.count;
     stream->next = 1;
     stream->rows_wait = false;
+    stream->fresh = true;
     lua_pushvalue(L, rows.list);
-    lua_replace(L, lua_upvalueindex(2));
-    if (rows.failed) {
-        stop(stream);
-        end(L, stream, lua_upvalueindex(1), &stream->failure);
-    }
+    lua_setiuservalue(L, AT_STREAM, BATCH);
+    lua_settop(L, AT_CALL);
+    if (!rows.failed)
+        return deliver(L, stream);
+    tp_op_stop(call->op);
+    return go_on_stopping(L, call);
 }
 
-/* Waits for rows. False: there are no more. */
-static bool wait_for_rows(lua_State *L, struct stream *stream)
+static int go_on_reading(lua_State *L, struct tpb_call *call)
 {
-    struct tp_error err;
     enum tp_step step;
 
     do
-        step = tpb_call_step(L, stream->call, 0, &err);
+        step = tpb_call_step(L, call, 0, &call->err);
     while (step == TP_RESULT);
+    if (step == TP_WAIT)
+        return tpb_call_wait(L, call, go_on_reading);
     if (step == TP_ROWS)
-        return true;
-    end(L, stream, lua_upvalueindex(1), step == TP_DONE ? NULL : &err);
-    if (step != TP_DONE)
-        raise(L, &err);
-    return false;
+        return take_batch(L, call);
+    end(L, call->state, step == TP_DONE ? NULL : &call->err);
+    return step == TP_DONE ? 0 : raise(L, &call->err);
 }
 
 /* The first rows came before the loop began; the client may have been released since. */
@@ -135,19 +185,25 @@ static int stream_next(lua_State *L)
 {
     struct stream *stream = lua_touserdata(L, lua_upvalueindex(1));
 
-    while (stream->next > stream->count) {
-        if (stream->failed) {
-            stream->failed = false;
-            raise(L, &stream->failure);
-        }
-        if (stream->call == NULL)
-            return 0;
-        if (!has_rows(stream) && !wait_for_rows(L, stream))
-            return 0;
-        take_batch(L, stream);
+    if (stream->fresh) {
+        stream->fresh = false;
+        lua_getiuservalue(L, lua_upvalueindex(1), BATCH);
+        lua_replace(L, lua_upvalueindex(2));
     }
-    lua_rawgeti(L, lua_upvalueindex(2), stream->next++);
-    return 1;
+    if (stream->next <= stream->count) {
+        lua_rawgeti(L, lua_upvalueindex(2), stream->next++);
+        return 1;
+    }
+    if (stream->failed) {
+        stream->failed = false;
+        return raise(L, &stream->failure);
+    }
+    if (stream->call == NULL)
+        return 0;
+    lua_settop(L, 0);
+    lua_pushvalue(L, lua_upvalueindex(1));
+    struct tpb_call *call = enter(L, stream);
+    return has_rows(stream) ? take_batch(L, call) : go_on_reading(L, call);
 }
 
 /* ----------------------------------------------------------------- beginning */
@@ -160,6 +216,7 @@ static struct stream *push_stream(lua_State *L, struct tpb_db *db, int db_index,
     luaL_setmetatable(L, TPB_STREAM);
     stream->db = db;
     stream->next = 1;
+    stream->index = lua_gettop(L);
     lua_pushvalue(L, db_index);
     lua_setiuservalue(L, -2, DATABASE);
     lua_pushvalue(L, client);
@@ -169,26 +226,54 @@ static struct stream *push_stream(lua_State *L, struct tpb_db *db, int db_index,
     return stream;
 }
 
-/* Runs the query up to its first rows, while the parameters lie on the stack. */
-static bool begin(lua_State *L, struct stream *stream, const tp_lease *lease, struct tp_error *err)
+static void start(struct tpb_call *call)
 {
-    const struct tp_query *query = &stream->options.query;
-    enum tp_step step;
+    tp_op_query(call->op, call->lease, &call->options.query);
+}
 
-    for (int attempt = 0; attempt < 2; attempt++) {
-        tp_op_query(stream->call->op, lease, query);
-        do
-            step = tpb_call_step(L, stream->call, query->nparams, err);
-        while (step == TP_RESULT);
-        if (step != TP_FAILED || !tpb_call_find_lost(L, stream->call))
-            break;
-    }
+/* The query has come to its first rows, or to its end. */
+static int has_begun(lua_State *L, struct tpb_call *call, enum tp_step step)
+{
+    struct stream *stream = call->state;
+    int self = stream->index;
+
+    call->codecs = 0; /* of this frame of the stack */
     stream->rows_wait = step == TP_ROWS;
-    return step != TP_FAILED;
+    if (step == TP_FAILED) {
+        lua_settop(L, self);
+        lua_insert(L, 1);
+        enter(L, stream);
+        end(L, stream, &call->err);
+        return raise(L, &call->err);
+    }
+    lua_pushvalue(L, self);
+    lua_newtable(L);
+    lua_pushcclosure(L, stream_next, 2);
+    lua_pushnil(L);
+    lua_pushnil(L);
+    lua_pushvalue(L, self);
+    return 4;
+}
+
+/* Runs the query up to its first rows, while the parameters lie on the stack. */
+static int go_on_beginning(lua_State *L, struct tpb_call *call)
+{
+    for (;;) {
+        enum tp_step step;
+        do
+            step = tpb_call_step(L, call, call->options.query.nparams, &call->err);
+        while (step == TP_RESULT);
+        if (step == TP_WAIT)
+            return tpb_call_wait(L, call, go_on_beginning);
+        if (step != TP_FAILED || call->again || !tpb_call_find_lost(L, call))
+            return has_begun(L, call, step);
+        call->again = true;
+        start(call);
+    }
 }
 
 int tpb_stream_each(lua_State *L, struct tpb_db *db, int db_index, int client, int last,
-                    const tp_lease *lease)
+                    const tp_lease *lease, tp_reactor *reactor)
 {
     struct tpb_call_options options;
     struct tp_error err;
@@ -204,32 +289,50 @@ int tpb_stream_each(lua_State *L, struct tpb_db *db, int db_index, int client, i
     if (options.query.deadline != TP_NEVER)
         options.query.wait_us = options.query.deadline - tp_now();
     struct stream *stream = push_stream(L, db, db_index, client);
-    int self = lua_gettop(L);
-    stream->options = options;
-    stream->call = tpb_call_push(L, db, db_index);
-    lua_setiuservalue(L, self, CALL);
-    stream->call->codecs = tpb_db_push_codecs(L, db, db_index);
-    bool begun = begin(L, stream, lease, &err);
-    stream->call->codecs = 0; /* of this frame of the stack */
-    if (!begun) {
-        end(L, stream, self, &err);
-        return raise(L, &err);
-    }
-    lua_pushvalue(L, self);
-    lua_newtable(L);
-    lua_pushcclosure(L, stream_next, 2);
-    lua_pushnil(L);
-    lua_pushnil(L);
-    lua_pushvalue(L, self);
-    return 4;
+    struct tpb_call *call = tpb_call_push(L, db, db_index, reactor);
+    lua_pushvalue(L, -1);
+    lua_setiuservalue(L, stream->index, CALL);
+    stream->call = call;
+    call->options = options;
+    call->lease = lease;
+    call->state = stream;
+    call->codecs = tpb_db_push_codecs(L, db, db_index);
+    start(call);
+    return go_on_beginning(L, call);
+}
+
+/* stream:_hub(): what it waits with (see await.h), or nil. */
+static int stream_hub(lua_State *L)
+{
+    const struct stream *stream = luaL_checkudata(L, 1, TPB_STREAM);
+
+    if (stream->call == NULL || stream->call->reactor == NULL)
+        return 0;
+    tpb_push_hub(L, stream->call->reactor);
+    return 1;
 }
 
 void tpb_stream_open(lua_State *L)
 {
+    static const luaL_Reg methods[] = {{"_hub", stream_hub}, {NULL, NULL}};
+    static const struct tpb_awaited awaited[] = {
+        TPB_AWAITED("close", stream_close),
+        {NULL, NULL, NULL},
+    };
     luaL_newmetatable(L, TPB_STREAM);
     lua_pushcfunction(L, stream_gc);
     lua_setfield(L, -2, "__gc");
     lua_pushcfunction(L, stream_close);
     lua_setfield(L, -2, "__close");
-    lua_pop(L, 1);
+    luaL_newlib(L, methods);
+    tpb_set_awaited(L, awaited);
+    lua_pushvalue(L, -1);
+    lua_setfield(L, -3, "__index");
+    lua_remove(L, -2);
+}
+
+struct tpb_db *tpb_stream_db(lua_State *L, int index)
+{
+    const struct stream *stream = luaL_testudata(L, index, TPB_STREAM);
+    return stream != NULL ? stream->db : NULL;
 }

@@ -12,15 +12,18 @@ M.unpack = table.unpack or unpack
 local function has_yielding_pcall()
     local co = coroutine.create(function() return pcall(coroutine.yield) end)
     coroutine.resume(co)
-    return (select(2, coroutine.resume(co)))
+    return (coroutine.resume(co)) -- a dead one cannot be
 end
 
 --- A pcall whose function may yield, for functions of the program's. In Lua 5.1 that is coxpcall's where coxpcall is
 -- installed; otherwise a transaction cannot yield there.
 M.pcall = pcall
+--- coroutine.running for one that a loop has to resume: not the one that such a pcall has made.
+M.running = coroutine.running
 if not has_yielding_pcall() then
     local found, coxpcall = pcall(require, "coxpcall")
     if found then
+        M.running = coxpcall.running
         M.pcall = function(fn, ...)
             if not coroutine.running() then -- the main program, which does not yield
                 return pcall(fn, ...)

@@ -7,6 +7,7 @@
 -- Whatever can happen at run time comes back as `nil, err`; `error()` is raised for wrong
 -- argument types only. See README.md for the whole of the interface.
 -- @module tidepool
+local await = require "tidepool.await"
 local core = require "tidepool.core"
 local copy = require "tidepool.copy"
 local events = require "tidepool.events"
@@ -44,6 +45,8 @@ extend(core.db_methods, events.methods)
 extend(core.db_methods, scope.methods)
 extend(core.db_methods, transaction.db_methods)
 extend(core.connection_methods, transaction.connection_methods)
+core.db_methods.each = await.each
+core.connection_methods.each = await.each
 core.db_methods.pipeline = pipeline.run
 core.connection_methods.pipeline = pipeline.run
 core.db_methods.quote_identifier = function(_, name)
@@ -56,12 +59,14 @@ end
 -- @return the database, or nil and an error of kind "validation" or "tls" for an option
 -- that cannot be right
 function M.open(where)
-    local url, pairs_of_text, sinks = options.flatten(where)
+    local url, pairs_of_text, others = options.flatten(where)
+    local adapter = await.adapter(others.await)
     local db, err = core.open(url, pairs_of_text)
     if not db then
         return nil, err
     end
-    log.attach(db, sinks)
+    await.attach(db, adapter)
+    log.attach(db, others)
     return db
 end
 

@@ -26,38 +26,40 @@ local function flatten_into(out, prefix, from)
     end
 end
 
---- @param where what tidepool.open was given
--- @return url or nil, {name = text}, {sink = function or nil}
-function M.flatten(where)
-    local out, sinks = {}, {}
-    if where == nil then
-        return nil, out, sinks
-    elseif type(where) == "string" then
-        return where, out, sinks
-    elseif type(where) ~= "table" then
-        error(("a URL or a table of options expected, got %s"):format(type(where)), 3)
-    end
-    flatten_into(out, "", M.without_functions(where, sinks))
-    local url = out.url
-    out.url = nil
-    return url, out, sinks
-end
-
---- A copy without log.sink, the one option that is a function.
-function M.without_functions(where, sinks)
+-- A copy without the options that are no text: log.sink, a function, and await, a name or a table.
+local function without_values(where, values)
+    local copy = {}
+    for key, value in pairs(where) do copy[key] = value end
+    values.await = where.await
+    copy.await = nil
     if type(where.log) ~= "table" or where.log.sink == nil then
-        return where
+        return copy
     end
     if type(where.log.sink) ~= "function" then
         error("option 'log.sink' must be a function", 4)
     end
-    sinks.sink = where.log.sink
-    local copy, log = {}, {}
-    for key, value in pairs(where) do copy[key] = value end
-    for key, value in pairs(where.log) do log[key] = value end
-    log.sink = nil
-    copy.log = log
+    values.sink = where.log.sink
+    copy.log = {}
+    for key, value in pairs(where.log) do copy.log[key] = value end
+    copy.log.sink = nil
     return copy
+end
+
+--- @param where what tidepool.open was given
+-- @return url or nil, {name = text}, {sink = function or nil, await = name, adapter or nil}
+function M.flatten(where)
+    local out, values = {}, {}
+    if where == nil then
+        return nil, out, values
+    elseif type(where) == "string" then
+        return where, out, values
+    elseif type(where) ~= "table" then
+        error(("a URL or a table of options expected, got %s"):format(type(where)), 3)
+    end
+    flatten_into(out, "", without_values(where, values))
+    local url = out.url
+    out.url = nil
+    return url, out, values
 end
 
 return M

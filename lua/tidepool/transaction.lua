@@ -7,7 +7,7 @@
 -- comes back as nil, err; any other error is raised again after the rollback.
 -- @module tidepool.transaction
 local compat = require "tidepool.compat"
-local core = require "tidepool.core"
+local failure = require "tidepool.failure"
 local pipeline = require "tidepool.pipeline"
 
 local M = { db_methods = {}, connection_methods = {} }
@@ -83,14 +83,6 @@ end
 local Transaction = { __name = "tidepool.transaction" }
 Transaction.__index = Transaction
 
-local function is_error(value)
-    return getmetatable(value) == core.error_meta
-end
-
-local function new_error(kind, message)
-    return setmetatable({ kind = kind, message = message, retryable = false, attempts = 0 }, core.error_meta)
-end
-
 function Transaction:__tostring()
     return ("tidepool.transaction (%s)"):format(self.ended and "ended" or "open")
 end
@@ -100,7 +92,7 @@ for _, name in ipairs {
 } do
     Transaction[name] = function(self, ...)
         if self.ended then
-            return nil, new_error("validation", "the transaction has ended")
+            return nil, failure.new("validation", "the transaction has ended")
         end
         return self.connection[name](self.connection, ...)
     end
@@ -114,7 +106,7 @@ end
 --- tx:each(sql, ...): as db:each; all its errors are raised.
 function Transaction:each(...)
     if self.ended then
-        error(new_error("validation", "the transaction has ended"), 0)
+        error(failure.new("validation", "the transaction has ended"), 0)
     end
     return self.connection:each(...)
 end
@@ -123,7 +115,7 @@ end
 local function outcome(ok, ...)
     local first, second = ...
     if not ok then
-        return { raised = not is_error(first), err = first }
+        return { raised = not failure.is(first), err = first }
     elseif not first and second ~= nil then
         return { refused = true, results = compat.pack(...), err = second }
     end
@@ -152,7 +144,7 @@ function Transaction:transaction(fn, options)
     elseif options ~= nil then
         error("a nested transaction has the options of the outer one", 2)
     elseif self.ended then
-        return nil, new_error("validation", "the transaction has ended")
+        return nil, failure.new("validation", "the transaction has ended")
     end
     local connection = self.connection
     local name = ("tidepool_%d"):format(self.depth)
@@ -183,15 +175,15 @@ end
 local function commit(connection)
     local state = connection:transaction_state()
     if state == "idle" then
-        return nil, new_error("validation", "the transaction was ended by a statement in it")
+        return nil, failure.new("validation", "the transaction was ended by a statement in it")
     elseif state == "unknown" then
-        return nil, new_error("connection", "the connection was lost before COMMIT: the transaction was rolled back")
+        return nil, failure.new("connection", "the connection was lost before COMMIT: the transaction was rolled back")
     end
     local tag, err = connection:control("COMMIT")
     if tag == "COMMIT" then
         return true
     elseif tag then
-        return nil, new_error("database", "the transaction was rolled back: a statement in it had failed")
+        return nil, failure.new("database", "the transaction was rolled back: a statement in it had failed")
     elseif err.kind == "connection" or err.kind == "timeout" then
         err.kind = "commit_unknown"
         err.message = "the connection was lost at COMMIT, which may have been carried out: " .. err.message
@@ -224,7 +216,7 @@ end
 -- rolled it back. A connection lost before COMMIT: the server does.
 local function why_again(done, lost)
     local err = done.err
-    if not is_error(err) then
+    if not failure.is(err) then
         return nil
     elseif err.retryable and err.code then
         return err.name
@@ -284,13 +276,13 @@ function M.db_methods.transaction(db, fn, options)
         end
         local why = attempt <= retries and why_again(done, lost)
         if not why then
-            if is_error(done.err) then
+            if failure.is(done.err) then
                 done.err.attempts = attempt
             end
             return fail(done)
         end
         db:_count_retry(attempt, done.err.code, why)
-        core.sleep(pause_ms(attempt))
+        db:_pause(pause_ms(attempt))
         attempt = attempt + 1
     end
 end
@@ -300,7 +292,7 @@ end
 function M.connection_methods.transaction(connection, fn, options)
     options = check_arguments(fn, options)
     if connection:transaction_state() == "open" or connection:transaction_state() == "failed" then
-        return nil, new_error("validation", "the connection is in a transaction already")
+        return nil, failure.new("validation", "the connection is in a transaction already")
     end
     local done = run_once(connection, fn, begin_text(options))
     if done.err == nil and not done.raised then

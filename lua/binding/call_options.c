@@ -1,0 +1,116 @@
+/* The options of one call. */
+#include <math.h>
+#include <string.h>
+
+#include "call.h"
+#include "error.h"
+
+int64_t tpb_check_deadline(lua_State *L, int index, int64_t fallback_ms)
+{
+    if (lua_isnoneornil(L, index))
+        return tp_deadline_in_ms(fallback_ms);
+    lua_Number ms = luaL_checknumber(L, index);
+    luaL_argcheck(L, ms >= 0 && !isnan(ms), index, "milliseconds cannot be negative");
+    if (ms >= 1e15)
+        return TP_NEVER;
+    return tp_now() + (int64_t)(ms * 1000);
+}
+
+static bool boolean_option(lua_State *L, const char *name)
+{
+    if (lua_type(L, -1) != LUA_TBOOLEAN)
+        luaL_error(L, "option '%s' must be a boolean", name);
+    return lua_toboolean(L, -1);
+}
+
+static int64_t count_option(lua_State *L, const char *name)
+{
+    if (!lua_isinteger(L, -1) || lua_tointeger(L, -1) < 1)
+        luaL_error(L, "option '%s' must be a positive integer", name);
+    return lua_tointeger(L, -1);
+}
+
+static enum tpb_as as_option(lua_State *L)
+{
+    static const char *const names[] = {"rows", "arrays", "columns", "lazy"};
+    const char *as = lua_tostring(L, -1);
+
+    for (int i = 0; as != NULL && i < 4; i++) {
+        if (strcmp(as, names[i]) == 0)
+            return (enum tpb_as)i;
+    }
+    luaL_error(L, "option 'as' must be \"rows\", \"arrays\", \"columns\" or \"lazy\"");
+    return TPB_AS_ROWS;
+}
+
+/* The value is on top of the stack. */
+static void take_option(lua_State *L, const char *name, struct tpb_call_options *out)
+{
+    if (strcmp(name, "timeout_ms") == 0) {
+        if (lua_type(L, -1) != LUA_TNUMBER)
+            luaL_error(L, "option 'timeout_ms' must be a number");
+        out->query.deadline = tpb_check_deadline(L, lua_gettop(L), 0);
+    } else if (strcmp(name, "idempotent") == 0) {
+        out->query.idempotent = boolean_option(L, name);
+    } else if (strcmp(name, "nulls") == 0) {
+        out->decode.null_sentinel = boolean_option(L, name);
+    } else if (strcmp(name, "numbers") == 0) {
+        out->decode.numeric_as_number = boolean_option(L, name);
+    } else if (strcmp(name, "as") == 0) {
+        out->decode.as = as_option(L);
+    } else if (strcmp(name, "max_rows") == 0) {
+        out->query.max_rows = count_option(L, name);
+    } else if (strcmp(name, "max_result_bytes") == 0) {
+        out->query.max_bytes = count_option(L, name);
+    } else {
+        luaL_error(L,
+                   "unknown option '%s' of a call (known: timeout_ms, idempotent, as, nulls, "
+                   "numbers, max_rows, max_result_bytes)",
+                   name);
+    }
+}
+
+/* Replaces the table at index 2 by its SQL text. */
+static void take_options(lua_State *L, struct tpb_call_options *out)
+{
+    lua_pushnil(L);
+    while (lua_next(L, 2) != 0) {
+        if (lua_type(L, -2) == LUA_TSTRING)
+            take_option(L, lua_tostring(L, -2), out);
+        else if (!lua_isinteger(L, -2) || lua_tointeger(L, -2) != 1)
+            luaL_error(L, "a call is {sql, options...}: parameters go behind it");
+        lua_pop(L, 1);
+    }
+    lua_rawgeti(L, 2, 1);
+    lua_replace(L, 2);
+}
+
+void tpb_call_check(lua_State *L, const struct tpb_db *db, int last, enum tpb_answer answer,
+                    struct tpb_call_options *out)
+{
+    memset(out, 0, sizeof *out);
+    out->query.deadline = db->timeout_ms > 0 ? tp_deadline_in_ms(db->timeout_ms) : TP_NEVER;
+    if (lua_istable(L, 2))
+        take_options(L, out);
+    if (lua_type(L, 2) != LUA_TSTRING)
+        luaL_error(L, "SQL text expected, got %s", luaL_typename(L, 2));
+    out->query.sql = lua_tolstring(L, 2, &out->query.sql_len);
+    out->query.nparams = last > 2 ? last - 2 : 0;
+    out->query.simple = answer == TPB_SCRIPT || answer == TPB_TAG;
+}
+
+/* What can be known to be wrong before anything is sent. */
+bool tpb_call_check_query(const struct tp_query *query, struct tp_error *err)
+{
+    if (memchr(query->sql, '\0', query->sql_len) != NULL)
+        tp__error_set(err, TP_ERR_VALIDATION, "the SQL text has a NUL byte");
+    else if (query->simple && query->nparams > 0)
+        tp__error_set(err, TP_ERR_VALIDATION,
+                      "a script takes no parameters: use query for one statement");
+    else if (query->nparams > TPB_PARAMS_MAX)
+        tp__error_set(err, TP_ERR_VALIDATION, "%d parameters are more than the %d there can be",
+                      query->nparams, TPB_PARAMS_MAX);
+    else
+        return true;
+    return false;
+}
