@@ -63,7 +63,10 @@ end
 local silent
 
 function M.token()
-    silent = silent or assert(luasocket.udp())
+    if not silent then
+        silent = assert(luasocket.udp())
+        assert(silent:setsockname("127.0.0.1", 0)) -- without a name it may have no descriptor
+    end
     return socket(silent:getfd())
 end
 
