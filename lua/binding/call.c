@@ -195,6 +195,14 @@ static bool run(lua_State *L, struct tpb_call *call, struct tp_error *err)
     return tpb_call_step(L, call, 0, err) == TP_DONE;
 }
 
+int tpb_call_wait(lua_State *L, struct tpb_call *call,
+                  int (*go_on)(lua_State *L, struct tpb_call *call))
+{
+    (void)call;
+    (void)go_on;
+    return luaL_error(L, "nothing waits here");
+}
+
 static enum tpb_want wanted(enum tpb_answer answer)
 {
     switch (answer) {

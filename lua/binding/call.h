@@ -26,8 +26,11 @@ enum tpb_answer {
     TPB_TAG      /* control: the command tag, by the simple protocol */
 };
 
+typedef struct tp_reactor tp_reactor;
+
 struct tpb_call {
     tp_op *op;
+    tp_reactor *reactor;
     bool busy;
     int codecs; /* stack index of the program's codecs during a call that has parameters, or 0 */
     struct tpb_params params;
@@ -62,6 +65,9 @@ bool tpb_call_find_lost(lua_State *L, const struct tpb_call *call);
 /* Drives the operation until rows, a result, its end or its failure, and gives it its
  * parameters (the values from stack index 3 on) on the way. After TP_FAILED err is set. */
 enum tp_step tpb_call_step(lua_State *L, struct tpb_call *call, int nparams, struct tp_error *err);
+
+int tpb_call_wait(lua_State *L, struct tpb_call *call,
+                  int (*go_on)(lua_State *L, struct tpb_call *call));
 
 /* The call of a method: SQL text or {sql, options...} at stack index 2, parameters
  * after it up to index `last`; `db_index` is where the database is. Returns what the
