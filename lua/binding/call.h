@@ -26,8 +26,6 @@ enum tpb_answer {
     TPB_TAG      /* control: the command tag, by the simple protocol */
 };
 
-typedef struct tp_reactor tp_reactor;
-
 struct tpb_call {
     tp_op *op;
     tp_reactor *reactor;

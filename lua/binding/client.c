@@ -362,26 +362,15 @@ static int client_each(lua_State *L)
     return tpb_stream_each(L, tpb_db_check(L, db_index), db_index, 1, last, &client->guard->lease);
 }
 
-static int copy(lua_State *L,
-                int (*run)(lua_State *L, struct tpb_db *db, int db_index, const tp_lease *lease))
+static int client_copy(lua_State *L)
 {
     struct tp_error err;
     int db_index;
-    lua_settop(L, 4);
+    lua_settop(L, 3);
     struct client *client = begin(L, &db_index, &err);
     if (client == NULL)
         return tpb_fail(L, &err);
-    return run(L, tpb_db_check(L, db_index), db_index, &client->guard->lease);
-}
-
-static int client_copy_in(lua_State *L)
-{
-    return copy(L, tpb_copy_in);
-}
-
-static int client_copy_out(lua_State *L)
-{
-    return copy(L, tpb_copy_out);
+    return tpb_copy_begin(L, tpb_db_check(L, db_index), db_index, &client->guard->lease, NULL);
 }
 
 static int client_script(lua_State *L)
@@ -460,8 +449,7 @@ void tpb_client_open(lua_State *L)
         {"each", client_each},
         {"query_many", client_query_many},
         {"_pipeline", client_pipeline},
-        {"_copy_in", client_copy_in},
-        {"_copy_out", client_copy_out},
+        {"_copy", client_copy},
         {"control", client_control},
         {"ping", client_ping},
         {"release", client_release},

@@ -227,18 +227,11 @@ static int db_query_many(lua_State *L)
     return tpb_pipeline_many(L, tpb_db_check(L, 1), 1, NULL);
 }
 
-static int db_copy_in(lua_State *L)
+static int db_copy(lua_State *L)
 {
     struct tpb_db *db = tpb_db_check(L, 1);
-    lua_settop(L, 4);
-    return tpb_copy_in(L, db, 1, NULL);
-}
-
-static int db_copy_out(lua_State *L)
-{
-    struct tpb_db *db = tpb_db_check(L, 1);
-    lua_settop(L, 4);
-    return tpb_copy_out(L, db, 1, NULL);
+    lua_settop(L, 3);
+    return tpb_copy_begin(L, db, 1, NULL, NULL);
 }
 
 static int db_script(lua_State *L)
@@ -471,8 +464,7 @@ void tpb_db_open(lua_State *L)
         {"option", db_option},
         {"drain", db_drain},
         {"close", db_close},
-        {"_copy_in", db_copy_in},
-        {"_copy_out", db_copy_out},
+        {"_copy", db_copy},
         {"_state", db_internals},
         {"_watch_queries", db_watch_queries},
         {"_count_retry", db_count_retry},
