@@ -120,6 +120,27 @@ describe("copy", function()
             assert.same({ { 2 }, { 3, "x" } }, rows_of(db, "copy_spec.types(n, t)"))
         end)
 
+        it("calls the source with nothing and the sink with a row", function()
+            assert(db:copy_in("copy_spec.plain", function(...)
+                assert.equal(0, select("#", ...))
+            end))
+            local count
+            assert(db:copy_out("(select 1)", function(...) count = select("#", ...) end))
+            assert.equal(1, count)
+        end)
+
+        it("stores the rows that a list has in the beginning", function()
+            local list = {}
+            for i = 1, 20000 do
+                list[i] = { i, "x" }
+            end
+            local function progress()
+                list[#list + 1] = { 0, "late" }
+            end
+            assert.equal(20000, assert(db:copy_in("copy_spec.plain", list, { progress = progress })).count)
+            assert.is_true(#list > 20000)
+        end)
+
         it("stores nothing of an empty source", function()
             for _, format in ipairs { "text", "binary" } do
                 assert.equal(0, assert(db:copy_in("copy_spec.plain", {}, { format = format })).count)
@@ -273,6 +294,25 @@ describe("copy", function()
             mine:close()
         end)
 
+        it("gives out the rows before one that cannot be read", function()
+            local mine = open()
+            assert(mine:define_type { name = "secret", decode = function() error "no" end })
+            assert(mine:exec "create table copy_spec.secrets (id int, s copy_spec.secret)")
+            assert(mine:exec [[
+                insert into copy_spec.secrets
+                select g, case when g > 700 then 'one'::copy_spec.secret end from generate_series(1, 2000) g]])
+            local conn = assert(mine:acquire())
+            local count = 0
+            local err = fails("validation", conn:copy_out("copy_spec.secrets", function() count = count + 1 end))
+            assert.matches("the codec of type secret failed", err.message)
+            assert.equal("s", err.column)
+            assert.equal(700, count)
+            assert.equal(1, conn:value "select 1")
+            conn:release()
+            assert(mine:exec "drop table copy_spec.secrets")
+            mine:close()
+        end)
+
         it("has the options nulls and numbers of queries", function()
             assert(db:copy_in("copy_spec.types(n, num)", { { 1, "2.5" }, { 2, null }, { 3, 7 } }))
             for _, format in ipairs { "text", "binary" } do
@@ -329,6 +369,19 @@ describe("copy", function()
             assert.equal(100000, answer.count)
             assert.equal(200000, db:value "select count(*) from copy_spec.plain")
             assert.equal(#text * 2, #text_of(db, "copy_spec.plain"))
+        end)
+
+        it("keeps the order of large and small strings", function()
+            local parts, i = {}, 0
+            for size = 1, 300 do
+                parts[size] = ("%d\t%s\n"):format(size, ("x"):rep(size % 7 == 0 and size * 1000 or size))
+            end
+            assert.equal(300, assert(db:copy_in("copy_spec.plain", function()
+                i = i + 1
+                return parts[i]
+            end, { raw = true })).count)
+            local text = text_of(db, "(select * from copy_spec.plain order by id)")
+            assert.is_true(table.concat(parts) == text, "not the same")
         end)
 
         it("goes out and in again in each format", function()
@@ -637,13 +690,113 @@ describe("copy", function()
                 conn:copy_in("copy_spec.plain", function() return nil, "out of ideas" end)).message)
         end)
 
-        it("survives a source that yields", function()
-            local routine = coroutine.wrap(function()
-                return pcall(conn.copy_in, conn, "copy_spec.plain", function() coroutine.yield() end)
-            end)
-            local ok, err = routine()
+        it("takes false for a row that is none", function()
+            local err = fails("validation", conn:copy_in("copy_spec.plain", function() return false end))
+            assert.equal("row 1 is a boolean and no table", err.message)
+        end)
+
+        it("raises what is raised by the name of what its function gave up with", function()
+            local nameless = setmetatable({}, { __tostring = function() error(thrown) end })
+            local ok, err = pcall(conn.copy_in, conn, "copy_spec.plain", function() return nil, nameless end)
             assert.is_false(ok)
-            assert.matches("yield", tostring(err))
+            assert.equal(thrown, err)
+        end)
+
+        it("raises that the file was closed on the way", function()
+            for _, method in ipairs { "copy_in", "copy_out" } do
+                local file = assert(io.tmpfile())
+                file:write(("1\tx\n"):rep(200000))
+                file:seek("set")
+                local source = method == "copy_in" and "copy_spec.plain" or "(select generate_series(1, 1000000))"
+                local ok, err = pcall(conn[method], conn, source, file, { progress = function() file:close() end })
+                assert.is_false(ok)
+                assert.matches("closed file", err)
+                is_unharmed(conn, pid)
+            end
+            assert.equal(0, conn:value "select count(*) from copy_spec.plain")
+        end)
+    end)
+
+    describe("in a coroutine", function()
+        -- Runs fn in a coroutine, and returns its results and how often it has yielded.
+        local function run(fn)
+            local routine, yields = coroutine.create(fn), 0
+            local results
+            repeat
+                results = table.pack(coroutine.resume(routine))
+                assert(results[1], results[2])
+                yields = yields + (coroutine.status(routine) == "suspended" and 1 or 0)
+            until coroutine.status(routine) == "dead"
+            return results[2], results[3], yields
+        end
+
+        it("lets its functions yield", function()
+            local function yield()
+                coroutine.yield()
+            end
+            local answer, err, yields = run(function()
+                local next_row = numbers(20000)
+                return db:copy_in("copy_spec.plain", function()
+                    yield()
+                    return next_row()
+                end, { progress = yield })
+            end)
+            assert.is_nil(err)
+            assert.equal(20000, answer.count)
+            assert.is_true(yields > 20001)
+            answer, err, yields = run(function()
+                return db:copy_out("copy_spec.plain", yield, { progress = yield })
+            end)
+            assert.is_nil(err)
+            assert.equal(20000, answer.count)
+            assert.is_true(yields > 20000)
+            local list = rows_of(db, "copy_spec.plain")
+            answer, err, yields = run(function()
+                return db:copy_in("copy_spec.plain", list, { progress = yield })
+            end)
+            assert.is_nil(err)
+            assert.equal(20000, answer.count)
+            assert.is_true(yields > 0)
+            answer, err, yields = run(function()
+                return db:copy_out("copy_spec.plain", yield, { raw = true })
+            end)
+            assert.is_nil(err)
+            assert.equal(40000, answer.count)
+            assert.is_true(yields > 0)
+        end)
+
+        it("lets the rest of the program use the pool meanwhile", function()
+            local copying = coroutine.wrap(function()
+                local next_row = numbers(5000)
+                return db:copy_in("copy_spec.plain", function()
+                    coroutine.yield()
+                    return next_row()
+                end)
+            end)
+            local answer
+            local turns = 0
+            repeat
+                answer = copying()
+                turns = turns + 1
+                assert.equal(turns, assert(db:value("select $1::int", turns)))
+                if not answer then
+                    assert.equal(0, db:value "select count(*) from copy_spec.plain")
+                end
+            until answer
+            assert.equal(5000, answer.count)
+        end)
+
+        it("is given up when that is lost", function()
+            local small = open { pool = { min = 0, max = 1 } }
+            for _, call in ipairs {
+                function() return small:copy_in("copy_spec.plain", coroutine.yield) end,
+                function() return small:copy_out("(select generate_series(1, 1000000))", coroutine.yield) end,
+            } do
+                coroutine.wrap(call)()
+                assert.equal(1, small:value "select 1") -- finds what was lost
+            end
+            assert.equal(0, small:value "select count(*) from copy_spec.plain")
+            small:close()
         end)
     end)
 
@@ -702,6 +855,18 @@ describe("copy", function()
                 is_unharmed(conn, pid)
             end
             conn:release()
+        end)
+
+        it("is stopped at the row that was enough", function()
+            for _, enough in ipairs { 1, 255, 256, 257, 3000 } do
+                local count = 0
+                local answer = assert(db:copy_out("(select generate_series(1, 1000000))", function()
+                    count = count + 1
+                    return count < enough
+                end))
+                assert.same({ count = enough, command = "COPY", stopped = true }, answer)
+                assert.equal(enough, count)
+            end
         end)
 
         it("leaves a transaction as it was", function()

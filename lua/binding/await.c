@@ -2,6 +2,7 @@
 
 #include "call.h"
 #include "client.h"
+#include "copy.h"
 #include "stream.h"
 
 /* Addresses in the registry: the await function; the hubs by reactor, weakly. */
@@ -62,6 +63,8 @@ static struct tpb_db *db_of(lua_State *L)
     struct tpb_db *db = tpb_client_db(L, 1);
     if (db == NULL)
         db = tpb_stream_db(L, 1);
+    if (db == NULL)
+        db = tpb_copy_db(L, 1);
     return db != NULL ? db : tpb_db_check(L, 1);
 }
 
@@ -250,8 +253,8 @@ static int resume(lua_State *L)
 static void set_hub_methods(lua_State *L)
 {
     static const luaL_Reg methods[] = {
-        {"fd", hub_fd},     {"waiting", hub_waiting}, {"sleep", hub_sleep},
-        {"look", hub_look}, {"next", hub_next},       {"alarm", hub_alarm}, {NULL, NULL},
+        {"fd", hub_fd},     {"waiting", hub_waiting}, {"sleep", hub_sleep}, {"look", hub_look},
+        {"next", hub_next}, {"alarm", hub_alarm},     {NULL, NULL},
     };
     luaL_newmetatable(L, TPB_HUB);
     lua_pushcfunction(L, hub_gc);

@@ -62,12 +62,16 @@ static struct tpb_call *push_kept(lua_State *L, struct tpb_db *db, int db_index)
     return lua_touserdata(L, -1);
 }
 
-/* The frame is made here, where a lack of memory does no harm. */
+/* The frame is made here, where a lack of memory does no harm. At the bottom of it lies the
+ * call itself, which is on top of the stack. */
 static void use_reactor(lua_State *L, struct tpb_call *call, tp_reactor *reactor)
 {
     if (reactor != NULL && call->frame == NULL) {
-        call->frame = lua_newthread(L);
+        lua_State *frame = lua_newthread(L);
+        lua_pushvalue(L, -2);
+        lua_xmove(L, frame, 1);
         lua_setiuservalue(L, -2, 1);
+        call->frame = frame;
     }
     if (reactor != NULL || call->reactor != NULL)
         tp_op_use(call->op, reactor, reactor != NULL ? (uintptr_t)L : 0);
@@ -113,12 +117,11 @@ int tpb_call_wait(lua_State *L, struct tpb_call *call, tpb_go_on *go_on)
     int top = lua_gettop(L);
     if (!lua_checkstack(frame, top + 1))
         luaL_error(L, "stack overflow (too many values in a call that waits)");
-    lua_pushvalue(L, call->index);
-    lua_insert(L, 1);
     lua_xmove(L, frame, top);
     call->go_on = go_on;
     lua_pushlightuserdata(L, tpb_waits());
-    lua_insert(L, 1);
+    lua_pushvalue(frame, 1);
+    lua_xmove(frame, L, 1);
     lua_pushlightuserdata(L, call);
     return 3;
 }
@@ -129,9 +132,9 @@ int tpb_call_resume(lua_State *L)
     tpb_go_on *go_on = call->go_on;
     if (go_on == NULL)
         luaL_error(L, "a call that does not wait cannot be resumed");
-    int top = lua_gettop(call->frame);
+    int top = lua_gettop(call->frame) - 1;
     luaL_checkstack(L, top + LUA_MINSTACK, "too many values in a call that waits");
-    lua_settop(L, 0); /* the call is in the frame, too */
+    lua_settop(L, 0); /* whoever resumes it has it, and so has what it waits in */
     lua_xmove(call->frame, L, top);
     call->go_on = NULL;
     return go_on(L, call);

@@ -445,26 +445,15 @@ static int client_each_body(lua_State *L, tp_reactor *reactor)
                            reactor);
 }
 
-static int copy(lua_State *L,
-                int (*run)(lua_State *L, struct tpb_db *db, int db_index, const tp_lease *lease))
+static int client_copy_body(lua_State *L, tp_reactor *reactor)
 {
     struct tp_error err;
     int db_index;
-    lua_settop(L, 4);
-    struct client *client = begin(L, &db_index, NULL, &err);
+    lua_settop(L, 3);
+    struct client *client = begin(L, &db_index, reactor, &err);
     if (client == NULL)
         return tpb_fail(L, &err);
-    return run(L, tpb_db_check(L, db_index), db_index, &client->guard->lease);
-}
-
-static int client_copy_in(lua_State *L)
-{
-    return copy(L, tpb_copy_in);
-}
-
-static int client_copy_out(lua_State *L)
-{
-    return copy(L, tpb_copy_out);
+    return tpb_copy_begin(L, tpb_db_check(L, db_index), db_index, &client->guard->lease, reactor);
 }
 
 static int client_ping_body(lua_State *L, tp_reactor *reactor)
@@ -492,6 +481,7 @@ TPB_AWAITS(client_control)
 TPB_AWAITS(client_pipeline)
 TPB_AWAITS(client_query_many)
 TPB_AWAITS(client_each)
+TPB_AWAITS(client_copy)
 TPB_AWAITS(client_ping)
 
 /* connection:transaction_state(): "idle", "active", "open", "failed" or "unknown". */
@@ -536,8 +526,6 @@ static int client_tostring(lua_State *L)
 void tpb_client_open(lua_State *L)
 {
     static const luaL_Reg methods[] = {
-        {"_copy_in", client_copy_in},
-        {"_copy_out", client_copy_out},
         {"release", client_release},
         {"discard", client_discard},
         {"transaction_state", client_transaction_state},
@@ -555,6 +543,7 @@ void tpb_client_open(lua_State *L)
         TPB_AWAITED("query_many", client_query_many),
         TPB_AWAITED("_pipeline", client_pipeline),
         TPB_AWAITED("control", client_control),
+        TPB_AWAITED("_copy", client_copy),
         TPB_AWAITED("ping", client_ping),
         {NULL, NULL, NULL},
     };

@@ -2,33 +2,14 @@
 
 #include <string.h>
 
+#include "await.h"
 #include "compat.h"
 #include "error.h"
 #include "errors.h"
 
 #define TPB_COPY "tidepool.copy"
 
-/* ---------------------------------------------------------------- the userdata */
-
-static int copy_gc(lua_State *L)
-{
-    struct tpb_copy *copy = luaL_checkudata(L, 1, TPB_COPY);
-
-    if (copy->call != NULL && copy->call->op != NULL)
-        tpb_call_give_up(copy->call);
-    copy->call = NULL;
-    tp__buf_free(&copy->data);
-    tp__buf_free(&copy->scratch);
-    return 0;
-}
-
-void tpb_copy_open(lua_State *L)
-{
-    luaL_newmetatable(L, TPB_COPY);
-    lua_pushcfunction(L, copy_gc);
-    lua_setfield(L, -2, "__gc");
-    lua_pop(L, 1);
-}
+/* ------------------------------------------------------------------ beginning */
 
 /* The plan keeps the text alive. */
 static const char *text_of(lua_State *L, int plan, const char *name)
@@ -47,10 +28,11 @@ static bool flag_of(lua_State *L, int plan, const char *name)
     return flag;
 }
 
-static void take_plan(lua_State *L, const struct tpb_db *db, int plan, struct tpb_copy *copy)
+static void take_plan(lua_State *L, int plan, struct tpb_copy *copy)
 {
     const char *as = text_of(L, plan, "as");
 
+    copy->what.in = flag_of(L, plan, "into");
     copy->what.binary_sql = text_of(L, plan, "binary_sql");
     copy->what.columns = text_of(L, plan, "columns");
     copy->what.table = text_of(L, plan, "table");
@@ -61,46 +43,69 @@ static void take_plan(lua_State *L, const struct tpb_db *db, int plan, struct tp
     copy->what.deadline = TP_NEVER;
     if (lua_getfield(L, plan, "timeout_ms") != LUA_TNIL)
         copy->what.deadline = tpb_check_deadline(L, lua_gettop(L), 0);
-    else if (db->timeout_ms > 0)
-        copy->what.wait_us = db->timeout_ms * 1000;
+    else if (copy->db->timeout_ms > 0)
+        copy->what.wait_us = copy->db->timeout_ms * 1000;
     lua_pop(L, 1);
 }
 
-static struct tpb_copy *push_copy(lua_State *L, struct tpb_db *db, int db_index)
+static void keep(lua_State *L, int self, int value, int index)
 {
-    struct tpb_copy *copy = lua_newuserdatauv(L, sizeof *copy, 1);
+    lua_pushvalue(L, index);
+    lua_setiuservalue(L, self, value);
+}
+
+static struct tpb_copy *push_copy(lua_State *L, struct tpb_db *db, int db_index,
+                                  const tp_lease *lease, tp_reactor *reactor)
+{
+    struct tpb_copy *copy = lua_newuserdatauv(L, sizeof *copy, TPB_COPY_VALUES);
+    int self = lua_gettop(L);
 
     memset(copy, 0, sizeof *copy);
     luaL_setmetatable(L, TPB_COPY);
+    copy->db = db;
+    copy->lease = lease;
     copy->what.sql = luaL_checkstring(L, 2);
-    take_plan(L, db, 3, copy);
-    copy->call = tpb_call_push(L, db, db_index, NULL);
-    lua_setiuservalue(L, -2, 1);
+    take_plan(L, 3, copy);
+    keep(L, self, TPB_COPY_DB, db_index);
+    keep(L, self, TPB_COPY_OWNER, 1);
+    keep(L, self, TPB_COPY_SQL, 2);
+    keep(L, self, TPB_COPY_PLAN, 3);
+    copy->call = tpb_call_push(L, db, db_index, reactor);
+    lua_setiuservalue(L, self, TPB_COPY_CALL);
     return copy;
 }
 
-/* --------------------------------------------------------------- for the bodies */
+static int end(lua_State *L, struct tpb_copy *copy, int self, lua_Integer stopped_at);
 
-int tpb_copy_codecs(lua_State *L)
+/* Up to the program's first turn, if it comes to that. The userdata is on top of the stack. */
+static int go_on_beginning(lua_State *L, struct tpb_call *call)
 {
-    return lua_isnil(L, TPB_COPY_CODECS) ? 0 : TPB_COPY_CODECS;
+    int self = lua_gettop(L);
+    struct tpb_copy *copy = lua_touserdata(L, self);
+
+    for (;;) {
+        copy->step = tpb_call_step(L, call, 0, &copy->err);
+        if (copy->step == TP_WAIT)
+            return tpb_call_wait(L, call, go_on_beginning);
+        if (copy->step != TP_FAILED)
+            return 1;
+        if (copy->attempts++ > 0 || !tpb_call_find_lost(L, call))
+            return end(L, copy, self, -1);
+        tp_op_copy(call->op, copy->lease, &copy->what);
+    }
 }
 
-void tpb_copy_tell(lua_State *L, struct tpb_copy *copy, bool last)
+int tpb_copy_begin(lua_State *L, struct tpb_db *db, int db_index, const tp_lease *lease,
+                   tp_reactor *reactor)
 {
-    lua_Integer fresh = copy->bytes - copy->told;
-
-    if (lua_isnil(L, TPB_COPY_PROGRESS) || (last ? fresh == 0 : fresh < TPB_COPY_CHUNK))
-        return;
-    copy->told = copy->bytes;
-    lua_pushvalue(L, TPB_COPY_PROGRESS);
-    if (copy->raw)
-        lua_pushnil(L);
-    else
-        lua_pushinteger(L, copy->rows);
-    lua_pushinteger(L, copy->bytes);
-    lua_call(L, 2, 0);
+    luaL_checktype(L, 3, LUA_TTABLE);
+    luaL_checkstack(L, LUA_MINSTACK, NULL);
+    struct tpb_copy *copy = push_copy(L, db, db_index, lease, reactor);
+    tp_op_copy(copy->call->op, lease, &copy->what);
+    return go_on_beginning(L, copy->call);
 }
+
+/* -------------------------------------------------------------------- mistakes */
 
 bool tpb_copy_wrong(struct tpb_copy *copy, lua_Integer row, const char *column, const char *why)
 {
@@ -126,131 +131,151 @@ bool tpb_copy_starved(struct tpb_copy *copy)
     return false;
 }
 
-void tpb_copy_give_up(lua_State *L, struct tpb_copy *copy)
+/* --------------------------------------------------------------------- the end */
+
+static void push_answer(lua_State *L, const struct tpb_copy *copy, lua_Integer stopped_at)
 {
-    bool known = lua_istable(L, -1) && lua_getmetatable(L, -1) != 0;
-
-    if (known) {
-        luaL_getmetatable(L, TPB_ERROR);
-        known = lua_rawequal(L, -1, -2) != 0;
-        lua_pop(L, 2);
-    }
-    if (!known) {
-        tp__error_set(&copy->err, TP_ERR_VALIDATION, "the program's function failed: %s",
-                      luaL_tolstring(L, -1, NULL));
-        tpb_push_error(L, &copy->err);
-    }
-    copy->given_up = true;
-    lua_error(L);
-}
-
-/* --------------------------------------------------------------------- running */
-
-/* Begins it: up to the program's first turn, if it comes to that. */
-static void begin(lua_State *L, struct tpb_copy *copy, const tp_lease *lease)
-{
-    tp_op *op = copy->call->op;
-
-    for (int attempt = 0; attempt < 2; attempt++) {
-        tp_op_copy(op, lease, &copy->what);
-        copy->step = tp_drive(op);
-        if (copy->step != TP_FAILED || !tpb_call_find_lost(L, copy->call))
-            return;
-    }
-}
-
-/* Runs the body; what it raises is left on the stack. */
-static bool run_body(lua_State *L, const struct tpb_db *db, int self, int db_index,
-                     lua_CFunction body)
-{
-    lua_pushcfunction(L, body);
-    lua_pushvalue(L, self);
-    lua_pushvalue(L, db_index);
-    lua_pushvalue(L, 4);
-    lua_getfield(L, 3, "progress");
-    if (tpb_db_push_codecs(L, db, db_index) == 0)
-        lua_pushnil(L);
-    return lua_pcall(L, 5, 0, 0) == LUA_OK;
-}
-
-/* Ends what the body has not brought to its end. */
-static void finish(struct tpb_copy *copy)
-{
-    tp_op *op = copy->call->op;
-
-    if (copy->step == TP_SEND)
-        tp_op_copy_fail(op, &copy->err);
-    else if (copy->step == TP_DATA)
-        tp_op_stop(op);
-    while (copy->step != TP_DONE && copy->step != TP_FAILED) {
-        if (copy->step == TP_RESULT)
-            copy->count = tp_op_count(op);
-        copy->step = tp_drive(op);
-    }
-    if (copy->step == TP_FAILED)
-        copy->err = *tp_op_error(op);
-    else if (copy->failed)
-        tp__text_copy(copy->err.query, sizeof copy->err.query, copy->what.sql);
-    copy->failed = copy->failed || copy->step == TP_FAILED;
-}
-
-static void push_answer(lua_State *L, const struct tpb_copy *copy)
-{
-    bool stopped = copy->over && !copy->what.in;
-
     lua_createtable(L, 0, 3);
-    lua_pushinteger(L, (lua_Integer)(stopped ? copy->rows : copy->count));
+    lua_pushinteger(L, stopped_at >= 0 ? stopped_at : (lua_Integer)copy->count);
     lua_setfield(L, -2, "count");
     lua_pushliteral(L, "COPY");
     lua_setfield(L, -2, "command");
-    if (stopped) {
+    if (stopped_at >= 0) {
         lua_pushboolean(L, 1);
         lua_setfield(L, -2, "stopped");
     }
 }
 
-static int run(lua_State *L, struct tpb_db *db, int db_index, const tp_lease *lease, bool in)
+/* The operation lets go of what it holds. */
+static void let_go(struct tpb_copy *copy)
 {
-    luaL_checktype(L, 3, LUA_TTABLE);
-    luaL_checkstack(L, LUA_MINSTACK, NULL);
-    struct tpb_copy *copy = push_copy(L, db, db_index);
-    int self = lua_gettop(L);
-    struct tp_query query = {.sql = copy->what.sql};
-    copy->what.in = in;
-    tp__error_set(&copy->err, TP_ERR_VALIDATION, "the program raised an error");
-    begin(L, copy, lease);
-    bool raised = (copy->step == TP_SEND || copy->step == TP_DATA) &&
-                  !run_body(L, db, self, db_index, in ? tpb_copy_send : tpb_copy_receive);
-    finish(copy);
-    int64_t elapsed = tp_op_elapsed(copy->call->op);
-    tpb_call_give_up(copy->call);
+    if (copy->call != NULL)
+        tpb_call_give_up(copy->call);
     copy->call = NULL;
     tp__buf_free(&copy->data);
     tp__buf_free(&copy->scratch);
-    int error = lua_gettop(L);
-    bool failed = copy->failed || raised;
-    tpb_call_tell(L, db, db_index, 2, &query, elapsed, failed ? &copy->err : NULL);
-    tpb_db_dispatch(L, db, db_index);
-    lua_settop(L, error);
-    if (raised && copy->given_up) {
-        lua_pushnil(L);
-        lua_insert(L, -2);
-        return 2;
-    }
-    if (raised)
-        return lua_error(L);
+}
+
+/* After the operation's end: tells of it, and returns what the program gets. */
+static int end(lua_State *L, struct tpb_copy *copy, int self, lua_Integer stopped_at)
+{
+    struct tp_query query = {.sql = copy->what.sql};
+    int64_t elapsed = tp_op_elapsed(copy->call->op);
+
+    if (copy->step != TP_FAILED && copy->failed)
+        tp__text_copy(copy->err.query, sizeof copy->err.query, copy->what.sql);
+    copy->failed = copy->failed || copy->step == TP_FAILED;
+    let_go(copy);
+    lua_getiuservalue(L, self, TPB_COPY_DB);
+    int db_index = lua_gettop(L);
+    lua_getiuservalue(L, self, TPB_COPY_SQL);
+    tpb_call_tell(L, copy->db, db_index, db_index + 1, &query, elapsed,
+                  copy->failed ? &copy->err : NULL);
+    tpb_db_dispatch(L, copy->db, db_index);
     if (copy->failed)
         return tpb_fail(L, &copy->err);
-    push_answer(L, copy);
+    push_answer(L, copy, stopped_at);
     return 1;
 }
 
-int tpb_copy_in(lua_State *L, struct tpb_db *db, int db_index, const tp_lease *lease)
+/* Ends what has not come to its end. At index 2 is what _finish got, or nil. */
+static int go_on_ending(lua_State *L, struct tpb_call *call)
 {
-    return run(L, db, db_index, lease, true);
+    struct tpb_copy *copy = lua_touserdata(L, 1);
+
+    while (copy->step != TP_DONE && copy->step != TP_FAILED) {
+        if (copy->step == TP_SEND && copy->failed)
+            tp_op_copy_fail(call->op, &copy->err);
+        else if (copy->step == TP_SEND)
+            tp_op_copy_end(call->op);
+        else if (copy->step == TP_RESULT)
+            copy->count = tp_op_count(call->op);
+        copy->step = tpb_call_step(L, call, 0, &copy->err);
+        if (copy->step == TP_WAIT)
+            return tpb_call_wait(L, call, go_on_ending);
+    }
+    return end(L, copy, 1, lua_isnil(L, 2) ? -1 : lua_tointeger(L, 2));
 }
 
-int tpb_copy_out(lua_State *L, struct tpb_db *db, int db_index, const tp_lease *lease)
+struct tpb_copy *tpb_copy_check(lua_State *L)
 {
-    return run(L, db, db_index, lease, false);
+    struct tpb_copy *copy = luaL_checkudata(L, 1, TPB_COPY);
+
+    if (copy->call == NULL)
+        luaL_error(L, "the COPY has ended");
+    return copy;
+}
+
+static int copy_finish_body(lua_State *L, tp_reactor *reactor)
+{
+    struct tpb_copy *copy = tpb_copy_check(L);
+
+    (void)reactor; /* it waits as it has begun */
+    lua_settop(L, 2);
+    if (!copy->what.in && (copy->failed || !lua_isnil(L, 2)))
+        tp_op_stop(copy->call->op);
+    return go_on_ending(L, copy->call);
+}
+
+static int copy_fail_body(lua_State *L, tp_reactor *reactor)
+{
+    struct tpb_copy *copy = tpb_copy_check(L);
+
+    tp__error_set(&copy->err, TP_ERR_VALIDATION, "%s",
+                  luaL_optstring(L, 2, "the program raised an error"));
+    copy->failed = true;
+    lua_settop(L, 1);
+    return copy_finish_body(L, reactor);
+}
+
+static int copy_send_body(lua_State *L, tp_reactor *reactor)
+{
+    (void)reactor;
+    return tpb_copy_send(L);
+}
+
+static int copy_next_body(lua_State *L, tp_reactor *reactor)
+{
+    (void)reactor;
+    return tpb_copy_next(L);
+}
+
+TPB_AWAITS(copy_send)
+TPB_AWAITS(copy_next)
+TPB_AWAITS(copy_finish)
+TPB_AWAITS(copy_fail)
+
+/* ---------------------------------------------------------------- the userdata */
+
+static int copy_gc(lua_State *L)
+{
+    let_go(luaL_checkudata(L, 1, TPB_COPY));
+    return 0;
+}
+
+struct tpb_db *tpb_copy_db(lua_State *L, int index)
+{
+    const struct tpb_copy *copy = luaL_testudata(L, index, TPB_COPY);
+    return copy != NULL ? copy->db : NULL;
+}
+
+void tpb_copy_open(lua_State *L)
+{
+    static const luaL_Reg methods[] = {{"_writer", tpb_copy_writer}, {NULL, NULL}};
+    static const struct tpb_awaited awaited[] = {
+        TPB_AWAITED("_send", copy_send),
+        TPB_AWAITED("_next", copy_next),
+        TPB_AWAITED("_finish", copy_finish),
+        TPB_AWAITED("_fail", copy_fail),
+        {NULL, NULL, NULL},
+    };
+
+    luaL_newmetatable(L, TPB_COPY);
+    lua_pushcfunction(L, copy_gc);
+    lua_setfield(L, -2, "__gc");
+    luaL_newlib(L, methods);
+    tpb_set_awaited(L, awaited);
+    lua_pushvalue(L, -1);
+    lua_setfield(L, -3, "__index");
+    lua_remove(L, -2);
 }

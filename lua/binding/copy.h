@@ -1,16 +1,25 @@
-/* COPY: rows from a list or an iterator to a table, and from a table or a query to a
- * function, as Lua values or as ready COPY data.
+/* COPY: rows or ready data between the program and the server, in steps.
  *
- * lua/tidepool/copy.lua checks what the program says and makes a plan of it:
+ *     copy = pool or client:_copy(sql, plan), then
+ *         in:   put = copy:_writer(how), then put(what) and copy:_send(last) in turns
+ *         out:  copy:_next(list) again and again
+ *     and at last copy:_finish(stopped_at) or copy:_fail(message)
+ *
+ *
+ * copy:_finish(stopped_at) returns the answer, or nil and an error; `stopped_at`: no more rows
+ * are wanted, and so many were given out. copy:_fail(message) returns nil and an error, and
+ * nothing is stored; the message says what the program has done.
+ *
+ * Only _copy, _send, _next, _finish and _fail wait, and none of these calls a function of
+ * the program's but its codecs: lua/tidepool/copy.lua does that, so that such a function may
+ * yield on every Lua. It also checks what the program says and makes a plan of it:
+ *   into         the direction: true for FROM STDIN
  *   binary_sql, columns, table   as in struct tp_copy
  *   raw          COPY data as it is, instead of rows
  *   timeout_ms   of the whole call
  *   as, nulls, numbers           as in a query
- *   progress     function(rows, bytes), about every 64 kB and at the end
- *
- * The program's functions run under one pcall: whatever they raise, the COPY is ended first,
- * and then it is raised again.
- * Owns: struct tpb_copy owns its buffers and lives in a userdata ("tidepool.copy").
+ * Owns: struct tpb_copy owns its buffers and lives in a userdata ("tidepool.copy"), which
+ * abandons the operation when it is collected before the end.
  * Errors: those of the operation; TP_ERR_VALIDATION that names the row and the column.
  * Thread: the lua_State's. */
 #ifndef TPB_COPY_H
@@ -21,52 +30,72 @@
 #include "db.h"
 #include "tidepool.h"
 
-/* The stack of the two bodies. */
-enum { TPB_COPY_SELF = 1, TPB_COPY_DB, TPB_COPY_END, TPB_COPY_PROGRESS, TPB_COPY_CODECS };
+/* The user values: what has to stay for as long as the COPY is under way. */
+enum {
+    TPB_COPY_CALL = 1,
+    TPB_COPY_DB,
+    TPB_COPY_OWNER, /* what the method was called on */
+    TPB_COPY_SQL,
+    TPB_COPY_PLAN,
+    TPB_COPY_TEXT, /* ready data that is being sent */
+    TPB_COPY_VALUES = TPB_COPY_TEXT
+};
 
 /* What is collected before it goes on. */
 enum { TPB_COPY_CHUNK = 64 * 1024 };
 
 struct tpb_copy {
     struct tpb_call *call; /* NULL once it has ended */
+    struct tpb_db *db;
+    const tp_lease *lease; /* the owner's, or NULL */
     struct tp_copy what;
     struct tpb_decode decode;
     bool raw;
+    int attempts;
     enum tp_step step;  /* the operation's last */
     struct tp_buf data; /* to be sent, or to be given out */
     struct tp_buf scratch;
-    lua_Integer rows, bytes, told; /* so far; told: bytes at the last call of progress */
-    bool over;                     /* the source has ended, or the sink has had enough */
-    bool failed;                   /* and then err says why */
-    bool given_up; /* what was raised is to be returned: the program's function has failed */
+    lua_Integer rows, bytes; /* so far */
+    size_t chunk;            /* in: how much is collected */
+    const char *text;        /* in: what is left of TPB_COPY_TEXT */
+    size_t text_left;
+    bool tail_put; /* in: nothing more is collected */
+    bool begun;    /* out: the header of the binary format has come */
+    bool failed;   /* and then err says why */
     struct tp_error err;
     int64_t count; /* as the server has it */
 };
 
+/* Pushes the table of methods of copies. */
 void tpb_copy_open(lua_State *L);
+/* The database of the copy at `index`; NULL: it is none. */
+struct tpb_db *tpb_copy_db(lua_State *L, int index);
 
-/* The methods _copy_in(sql, plan, source) and _copy_out(sql, plan, sink); the arguments are
- * at the stack indices 2 to 4. */
-int tpb_copy_in(lua_State *L, struct tpb_db *db, int db_index, const tp_lease *lease);
-int tpb_copy_out(lua_State *L, struct tpb_db *db, int db_index, const tp_lease *lease);
+/* _copy(sql, plan): the arguments are at the stack indices 2 and 3. Returns the userdata once
+ * it is the program's turn, or nil and an error. */
+int tpb_copy_begin(lua_State *L, struct tpb_db *db, int db_index, const tp_lease *lease,
+                   tp_reactor *reactor);
+
+/* copy:_send(last): sends what was collected, or a part of a long string. `last`: there will be
+ * nothing more. Returns whether the server takes more, the rows and the bytes so far, and
+ * whether there is more to be sent at once. */
+int tpb_copy_send(lua_State *L);
+/* copy:_next(list): fills the list with rows that have come; or, with ready data, returns a
+ * string. Returns true or the string, the rows and the bytes so far; nil at the end; false
+ * when the COPY has failed. */
+int tpb_copy_next(lua_State *L);
+/* copy:_writer(how): a function that collects what it is called with: "list", the rows of a
+ * list that were not yet; "row", one row; "text", a string. It never waits. Returns true when
+ * there is something to be sent or a mistake to be found by _send, false at the list's end. */
+int tpb_copy_writer(lua_State *L);
 
 /* --- for copy_in.c and copy_out.c ------------------------------------------- */
 
-/* Gives what has come of the program's data or values, until the operation has other news
- * than TP_SEND or TP_DATA, or copy->over or copy->failed is set. Functions for lua_pcall. */
-int tpb_copy_send(lua_State *L);
-int tpb_copy_receive(lua_State *L);
-
-/* The codecs' stack index, or 0. */
-int tpb_copy_codecs(lua_State *L);
-/* Calls the program's progress function if enough has happened since the last time. */
-void tpb_copy_tell(lua_State *L, struct tpb_copy *copy, bool last);
+/* The userdata at stack index 1, which must be under way. */
+struct tpb_copy *tpb_copy_check(lua_State *L);
 /* Sets copy->err: "row 17, column \"age\": ..." when a column is given. Returns false. */
 bool tpb_copy_wrong(struct tpb_copy *copy, lua_Integer row, const char *column, const char *why);
 /* No memory. Returns false. */
 bool tpb_copy_starved(struct tpb_copy *copy);
-/* The program's function has returned nil and the error on top of the stack, which becomes
- * what copy_in or copy_out returns. Does not return. */
-void tpb_copy_give_up(lua_State *L, struct tpb_copy *copy);
 
 #endif

@@ -1,4 +1,7 @@
-/* COPY FROM STDIN: rows or ready data from the program to the operation. */
+/* COPY FROM STDIN: rows or ready data from the program to the operation.
+ *
+ * A writer is a closure, so that a row costs one call of a C function that has all it needs at
+ * hand; it is called with exactly one value. What it pushes for a row lies above the row. */
 #include <stdio.h>
 #include <string.h>
 
@@ -10,54 +13,16 @@
 /* The first chunks are small, so that the server begins early. */
 enum { FIRST_CHUNK = 4 * 1024 };
 
+/* The upvalues of a writer: the COPY, struct source, the columns' names, the program's codecs
+ * or nil, and "n". */
+enum { COPY = 1, SOURCE, NAMES, CODECS, KEY_N, UPVALUES = KEY_N };
+
 struct source {
     lua_State *L;
     struct tpb_copy *copy;
     struct tpb_copy_writer writer;
-    bool is_list; /* the rows are in a list of `length` */
-    lua_Integer length;
-    int names;    /* stack index of the first column's name; before it lies "n" */
-    size_t chunk; /* how much is collected */
+    lua_Integer length; /* of the list, as it was in the beginning; -1: not known yet */
 };
-
-/* Pushes what lies on the stack while data is sent. */
-static void open_source(lua_State *L, struct source *s)
-{
-    struct tpb_copy *copy = lua_touserdata(L, TPB_COPY_SELF);
-
-    memset(s, 0, sizeof *s);
-    s->L = L;
-    s->copy = copy;
-    s->chunk = FIRST_CHUNK;
-    if (copy->raw)
-        return;
-    s->is_list = lua_istable(L, TPB_COPY_END);
-    s->length = s->is_list ? (lua_Integer)lua_rawlen(L, TPB_COPY_END) : 0;
-    tpb_copy_open_writer(L, copy, &s->writer);
-    const struct tp_columns *columns = s->writer.columns;
-    luaL_checkstack(L, 2 * columns->count + 2 * LUA_MINSTACK, "too many columns");
-    lua_pushliteral(L, "n");
-    s->names = lua_gettop(L) + 1;
-    for (int c = 0; c < columns->count; c++)
-        lua_pushstring(L, columns->list[c].name);
-    tpb_copy_put_head(&s->writer);
-}
-
-/* Calls the source. False: it has ended. What it returns besides nil says that it has failed. */
-static bool call_source(struct source *s)
-{
-    lua_State *L = s->L;
-
-    lua_pushvalue(L, TPB_COPY_END);
-    lua_call(L, 0, 2);
-    if (lua_isnil(L, -2)) {
-        if (!lua_isnil(L, -1))
-            tpb_copy_give_up(L, s->copy);
-        return false;
-    }
-    lua_pop(L, 1);
-    return true;
-}
 
 /* ----------------------------------------------------------------------- rows */
 
@@ -71,7 +36,7 @@ static lua_Integer list_length(const struct source *s, int row, const struct tpb
 {
     lua_State *L = s->L;
 
-    lua_pushvalue(L, s->names - 1);
+    lua_pushvalue(L, lua_upvalueindex(KEY_N));
     lua_rawget(L, row);
     lua_Integer n = lua_isinteger(L, -1) ? lua_tointeger(L, -1) : shape->max;
     lua_pop(L, 1);
@@ -105,10 +70,16 @@ static bool put_list(struct source *s, int row)
     return true;
 }
 
-static bool is_column(const struct source *s, int index)
+/* Whether the value on top of the stack is a column's name. */
+static bool is_column(const struct source *s)
 {
+    lua_State *L = s->L;
+
     for (int c = 0; c < s->writer.columns->count; c++) {
-        if (lua_rawequal(s->L, index, s->names + c))
+        lua_rawgeti(L, lua_upvalueindex(NAMES), c + 1);
+        bool same = lua_rawequal(L, -1, -2) != 0;
+        lua_pop(L, 1);
+        if (same)
             return true;
     }
     return false;
@@ -123,7 +94,7 @@ static bool refuse_name(struct source *s, int row)
     lua_pushnil(L);
     while (lua_next(L, row) != 0) {
         lua_pop(L, 1);
-        if (is_column(s, -1))
+        if (is_column(s))
             continue;
         if (lua_type(L, -1) == LUA_TSTRING)
             snprintf(why, sizeof why, "has a field \"%.63s\", which is no column",
@@ -141,7 +112,7 @@ static bool put_record(struct source *s, int row, lua_Integer fields)
     if (!tpb_copy_begin_row(&s->writer))
         return false;
     for (int c = 0; c < s->writer.columns->count; c++) {
-        lua_pushvalue(s->L, s->names + c);
+        lua_rawgeti(s->L, lua_upvalueindex(NAMES), c + 1);
         int type = lua_rawget(s->L, row);
         fields -= type != LUA_TNIL;
         if (!tpb_copy_put(&s->writer, c, row + 1 + c, type))
@@ -156,7 +127,7 @@ static bool put_record(struct source *s, int row, lua_Integer fields)
 /* Whether the list says its length itself. */
 static bool has_n(const struct source *s, int row)
 {
-    lua_pushvalue(s->L, s->names - 1);
+    lua_pushvalue(s->L, lua_upvalueindex(KEY_N));
     bool has = lua_rawget(s->L, row) != LUA_TNIL;
     lua_pop(s->L, 1);
     return has;
@@ -167,14 +138,15 @@ static bool is_packed(const struct source *s, int row, const struct tpb_shape *s
 {
     if (shape->names != 1 || list_length(s, row, shape) == 0)
         return false;
-    return !is_column(s, s->names - 1);
+    lua_pushvalue(s->L, lua_upvalueindex(KEY_N));
+    bool is_name = is_column(s);
+    lua_pop(s->L, 1);
+    return !is_name;
 }
 
-/* The row on top of the stack. Its values are left there. */
-static bool put_row(struct source *s)
+/* A row that is not plainly a list of as many values as there are columns. */
+static bool put_odd_row(struct source *s, int row)
 {
-    int row = lua_gettop(s->L);
-    size_t count = (size_t)s->writer.columns->count;
     struct tpb_shape shape;
     char why[80];
 
@@ -182,117 +154,133 @@ static bool put_row(struct source *s)
         snprintf(why, sizeof why, "is a %s and no table", luaL_typename(s->L, row));
         return refuse_row(s, why);
     }
-    if (lua_rawlen(s->L, row) == count && count > 0 && !has_n(s, row))
-        return put_list(s, row);
     tpb_table_shape(s->L, row, &shape);
     if (shape.names > 0 && shape.count == 0 && !is_packed(s, row, &shape))
         return put_record(s, row, shape.names + (shape.other != LUA_TNONE));
     return check_list(s, row, &shape) && put_list(s, row);
 }
 
-/* Pushes the next row; false: there is none. */
-static bool next_row(struct source *s)
+/* The row on top of the stack, which is at index `row`. Its values are left there. */
+static inline bool put_row(struct source *s, int row)
 {
-    lua_Integer next = s->copy->rows + 1;
+    int count = s->writer.columns->count;
 
-    if (!s->is_list)
-        return call_source(s);
-    if (next <= s->length)
-        lua_rawgeti(s->L, TPB_COPY_END, next);
-    return next <= s->length;
+    if (lua_istable(s->L, row) && lua_rawlen(s->L, row) == (size_t)count && count > 0 &&
+        !has_n(s, row))
+        return put_list(s, row);
+    return put_odd_row(s, row);
 }
 
-/* Collects rows. False: one cannot be sent. */
-static bool collect_rows(struct source *s)
-{
-    int top = lua_gettop(s->L);
+/* -------------------------------------------------------------------- writers */
 
-    while (s->copy->data.len < s->chunk) {
-        if (!next_row(s)) {
-            lua_settop(s->L, top);
-            s->copy->over = true;
-            tpb_copy_put_tail(&s->writer);
+static inline struct source *open_source(lua_State *L)
+{
+    struct source *s = lua_touserdata(L, lua_upvalueindex(SOURCE));
+
+    luaL_checkstack(L, 2 * s->writer.columns->count + 2 * LUA_MINSTACK, "too many columns");
+    s->L = s->writer.L = L;
+    return s;
+}
+
+/* put(row) */
+static int put_one(lua_State *L)
+{
+    struct source *s = open_source(L);
+
+    if (put_row(s, 1) && s->copy->data.len < s->copy->chunk)
+        return 0;
+    lua_pushboolean(L, 1);
+    return 1;
+}
+
+/* put(list) */
+static int put_many(lua_State *L)
+{
+    struct source *s = open_source(L);
+    struct tpb_copy *copy = s->copy;
+
+    if (s->length < 0)
+        s->length = (lua_Integer)lua_rawlen(L, 1);
+    while (copy->data.len < copy->chunk && copy->rows < s->length) {
+        lua_rawgeti(L, 1, copy->rows + 1);
+        if (!put_row(s, 2))
             break;
-        }
-        if (!put_row(s))
-            return false;
-        lua_settop(s->L, top);
+        lua_settop(L, 1);
     }
-    return true;
+    lua_pushboolean(L, copy->failed || copy->rows < s->length);
+    return 1;
 }
 
-/* ----------------------------------------------------------------- ready data */
-
-/* Small strings are collected; a large one is left on the stack, and its bytes are sent from
- * there. */
-static bool collect_strings(struct source *s, const char **data, size_t *len)
+/* put(text): small strings are collected, a large one is sent from where it is. */
+static int put_text(lua_State *L)
 {
-    lua_State *L = s->L;
-    struct tp_buf *out = &s->copy->data;
-    int top = lua_gettop(L);
+    struct tpb_copy *copy = lua_touserdata(L, lua_upvalueindex(COPY));
+    size_t len;
 
-    while (out->len < s->chunk) {
-        if (!call_source(s)) {
-            s->copy->over = true;
-            break;
+    if (lua_type(L, 1) == LUA_TSTRING) {
+        const char *text = lua_tolstring(L, 1, &len);
+        if (len >= copy->chunk) {
+            lua_pushvalue(L, 1);
+            lua_setiuservalue(L, lua_upvalueindex(COPY), TPB_COPY_TEXT);
+            copy->text = text;
+            copy->text_left = len;
+        } else {
+            tp__buf_append(&copy->data, text, len);
         }
-        if (lua_type(L, -1) != LUA_TSTRING) {
-            s->copy->failed = true;
-            tp__error_set(&s->copy->err, TP_ERR_VALIDATION, "the source gave a %s and no string",
-                          luaL_typename(L, -1));
-            return false;
-        }
-        size_t size;
-        const char *text = lua_tolstring(L, -1, &size);
-        if (out->len == 0 && size >= s->chunk) {
-            *data = text;
-            *len = size;
-            return true;
-        }
-        tp__buf_append(out, text, size);
-        lua_settop(L, top);
+    } else {
+        copy->failed = true;
+        tp__error_set(&copy->err, TP_ERR_VALIDATION, "the source gave a %s and no string",
+                      luaL_typename(L, 1));
     }
-    return true;
+    lua_pushboolean(L, copy->failed || copy->text_left > 0 || copy->data.len >= copy->chunk);
+    return 1;
 }
 
-/* The next part of the one string that is the source. */
-static void take_part(struct source *s, const char **data, size_t *len)
+/* Pushes the upvalues behind the COPY. */
+static void push_source(lua_State *L, struct tpb_copy *copy)
 {
-    size_t all, done = (size_t)s->copy->bytes;
-    const char *text = lua_tolstring(s->L, TPB_COPY_END, &all);
+    const struct tp_columns *columns = tp_op_columns(copy->call->op);
+    struct source *s = lua_newuserdatauv(L, sizeof *s, 1);
+    int self = lua_gettop(L);
 
-    *data = text + done;
-    *len = all - done < TPB_COPY_CHUNK ? all - done : TPB_COPY_CHUNK;
-    s->copy->over = done + *len == all;
+    s->copy = copy;
+    s->length = -1;
+    tpb_copy_open_writer(L, copy, copy->db->has_codecs ? lua_upvalueindex(CODECS) : 0, &s->writer);
+    lua_setiuservalue(L, self, 1);
+    lua_createtable(L, columns->count, 0);
+    for (int c = 0; c < columns->count; c++) {
+        lua_pushstring(L, columns->list[c].name);
+        lua_rawseti(L, -2, c + 1);
+    }
+    lua_getiuservalue(L, 1, TPB_COPY_DB);
+    if (tpb_db_push_codecs(L, copy->db, lua_gettop(L)) == 0)
+        lua_pushnil(L);
+    lua_remove(L, -2);
+    lua_pushliteral(L, "n");
+    tpb_copy_put_head(&s->writer);
+}
+
+int tpb_copy_writer(lua_State *L)
+{
+    static const char *const names[] = {"list", "row", "text", NULL};
+    static const lua_CFunction writers[] = {put_many, put_one, put_text};
+    struct tpb_copy *copy = tpb_copy_check(L);
+    int which = luaL_checkoption(L, 2, NULL, names);
+
+    lua_settop(L, 1);
+    copy->chunk = FIRST_CHUNK;
+    if (writers[which] == put_text) {
+        lua_pushcclosure(L, put_text, COPY);
+        return 1;
+    }
+    if (tp_op_columns(copy->call->op) == NULL)
+        return luaL_error(L, "the columns of the COPY are not known");
+    push_source(L, copy);
+    lua_pushcclosure(L, writers[which], UPVALUES);
+    return 1;
 }
 
 /* -------------------------------------------------------------------- sending */
-
-/* What is to be sent next; *data stays NULL at the end. False: copy->err says why. */
-static bool collect(struct source *s, const char **data, size_t *len)
-{
-    struct tp_buf *out = &s->copy->data;
-
-    *data = NULL;
-    *len = 0;
-    if (s->copy->over)
-        return true;
-    if (s->copy->raw && lua_type(s->L, TPB_COPY_END) == LUA_TSTRING) {
-        take_part(s, data, len);
-        return true;
-    }
-    if (s->copy->raw ? !collect_strings(s, data, len) : !collect_rows(s))
-        return false;
-    if (out->failed)
-        return tpb_copy_starved(s->copy);
-    if (*data == NULL && out->len > 0) {
-        *data = out->data;
-        *len = out->len;
-    }
-    if (s->chunk < TPB_COPY_CHUNK)
-        s->chunk *= 2;
-    return true;
-}
 
 /* After it was sent; one large row is no reason to keep its room. */
 static void forget_chunk(struct tp_buf *chunk)
@@ -302,28 +290,60 @@ static void forget_chunk(struct tp_buf *chunk)
     tp__buf_clear(chunk);
 }
 
+static int answer(lua_State *L, const struct tpb_copy *copy)
+{
+    lua_pushboolean(L, copy->step == TP_SEND && !copy->failed);
+    lua_pushinteger(L, copy->rows);
+    lua_pushinteger(L, copy->bytes);
+    lua_pushboolean(L, copy->text_left > 0);
+    return 4;
+}
+
+static int go_on_sending(lua_State *L, struct tpb_call *call)
+{
+    struct tpb_copy *copy = lua_touserdata(L, 1);
+
+    copy->step = tpb_call_step(L, call, 0, &copy->err);
+    if (copy->step == TP_WAIT)
+        return tpb_call_wait(L, call, go_on_sending);
+    forget_chunk(&copy->data);
+    if (copy->chunk < TPB_COPY_CHUNK)
+        copy->chunk *= 2;
+    return answer(L, copy);
+}
+
+/* What is to be sent next. False: nothing. */
+static bool take_chunk(struct tpb_copy *copy, const char **data, size_t *len)
+{
+    if (copy->data.len > 0) {
+        *data = copy->data.data;
+        *len = copy->data.len;
+        return true;
+    }
+    *data = copy->text;
+    *len = copy->text_left < TPB_COPY_CHUNK ? copy->text_left : TPB_COPY_CHUNK;
+    copy->text_left -= *len;
+    copy->text = copy->text_left > 0 ? copy->text + *len : NULL;
+    return *len > 0;
+}
+
 int tpb_copy_send(lua_State *L)
 {
-    struct source s;
+    struct tpb_copy *copy = tpb_copy_check(L);
+    tp_op *op = copy->call->op;
     const char *data;
     size_t len;
 
-    open_source(L, &s);
-    struct tpb_copy *copy = s.copy;
-    tp_op *op = copy->call->op;
-    int top = lua_gettop(L);
-    while (copy->step == TP_SEND) {
-        if (!collect(&s, &data, &len))
-            return 0;
-        copy->bytes += (lua_Integer)len;
-        tpb_copy_tell(L, copy, data == NULL);
-        if (data != NULL)
-            tp_op_copy_data(op, data, len);
-        else
-            tp_op_copy_end(op);
-        copy->step = tp_drive(op);
-        forget_chunk(&copy->data);
-        lua_settop(L, top);
-    }
-    return 0;
+    lua_settop(L, 2);
+    if (copy->step != TP_SEND || copy->failed)
+        return answer(L, copy);
+    if (lua_toboolean(L, 2) && !copy->raw && !copy->tail_put)
+        tpb_copy_put_tail(copy);
+    if (copy->data.failed)
+        tpb_copy_starved(copy);
+    if (copy->failed || !take_chunk(copy, &data, &len))
+        return answer(L, copy);
+    copy->bytes += (lua_Integer)len;
+    tp_op_copy_data(op, data, len);
+    return go_on_sending(L, copy->call);
 }

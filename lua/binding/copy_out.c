@@ -1,6 +1,4 @@
 /* COPY TO STDOUT: COPY data to rows. Source of the formats: PostgreSQL manual, COPY. */
-#include <errno.h>
-#include <stdio.h>
 #include <string.h>
 
 #include "codec.h"
@@ -8,13 +6,17 @@
 #include "copy.h"
 #include "error.h"
 
+/* The stack of _next. */
+enum { SELF = 1, LIST };
+
+/* Of one call; the rows of a batch are few enough to stay in a processor's cache. */
+enum { BATCH_ROWS = 256 };
+
 struct sink {
     lua_State *L;
     struct tpb_copy *copy;
     const struct tp_columns *columns;
     bool binary;
-    bool begun; /* the header of the binary format has come */
-    FILE *file; /* or NULL: a function */
     struct tpb_rows rows;
 };
 
@@ -140,11 +142,11 @@ static bool read_tuple(struct sink *s, const char *at, size_t len, struct tp_row
     const unsigned char *bytes = (const unsigned char *)at;
 
     row->cells = NULL;
-    if (!s->begun) {
+    if (!s->copy->begun) {
         size_t header = header_size(at, len);
         if (header == 0)
             return refuse(s);
-        s->begun = true;
+        s->copy->begun = true;
         bytes += header;
         len -= header;
     }
@@ -157,130 +159,117 @@ static bool read_tuple(struct sink *s, const char *at, size_t len, struct tp_row
     return true;
 }
 
-/* ---------------------------------------------------------------------- sinks */
+/* -------------------------------------------------------------------- batches */
 
-/* Calls the program's function with the value on top of the stack. False: it has enough. */
-static bool give(struct sink *s)
+static void open_sink(lua_State *L, struct tpb_copy *copy, struct sink *s)
 {
-    lua_State *L = s->L;
-
-    lua_pushvalue(L, TPB_COPY_END);
-    lua_insert(L, -2);
-    lua_call(L, 1, 2);
-    if (lua_isnil(L, -2) && !lua_isnil(L, -1))
-        tpb_copy_give_up(L, s->copy);
-    s->copy->over = lua_isboolean(L, -2) && !lua_toboolean(L, -2);
-    lua_pop(L, 2);
-    return !s->copy->over;
-}
-
-static bool give_row(struct sink *s, const char *data, size_t len)
-{
-    struct tp_row row = {0};
-    int top = lua_gettop(s->L);
-
-    if (s->binary ? !read_tuple(s, data, len, &row) : !read_line(s, data, len, &row))
-        return false;
-    if (row.cells == NULL)
-        return true;
-    if (!tpb_rows_push_row(&s->rows, s->columns, s->binary, &row)) {
-        s->copy->failed = true;
-        lua_settop(s->L, top);
-        return false;
-    }
-    s->copy->rows++;
-    return give(s);
-}
-
-static bool write_file(struct sink *s, const char *data, size_t len)
-{
-    if (fwrite(data, 1, len, s->file) == len)
-        return true;
-    tp__error_set(&s->copy->err, TP_ERR_VALIDATION, "the file could not be written: %s",
-                  strerror(errno));
-    s->copy->failed = true;
-    return false;
-}
-
-/* What is at hand goes to the program in one string. */
-static bool give_chunk(struct sink *s)
-{
-    struct tp_buf *chunk = &s->copy->data;
-
-    if (chunk->failed)
-        return tpb_copy_starved(s->copy);
-    if (chunk->len == 0)
-        return true;
-    lua_pushlstring(s->L, chunk->data, chunk->len);
-    tp__buf_clear(chunk);
-    return give(s);
-}
-
-static bool take_raw(struct sink *s, const char *data, size_t len)
-{
-    s->copy->rows++;
-    if (s->file != NULL)
-        return write_file(s, data, len);
-    tp__buf_append(&s->copy->data, data, len);
-    return s->copy->data.len < TPB_COPY_CHUNK || give_chunk(s);
-}
-
-/* ------------------------------------------------------------------ receiving */
-
-/* Gives out what has come. False: that was enough. */
-static bool take(struct sink *s)
-{
-    const char *data;
-    size_t len;
-    tp_op *op = s->copy->call->op;
-
-    while (tp_op_copy_chunk(op, &data, &len)) {
-        s->copy->bytes += (lua_Integer)len;
-        if (s->copy->raw ? !take_raw(s, data, len) : !give_row(s, data, len))
-            return false;
-    }
-    if (s->copy->raw && s->file == NULL && !give_chunk(s))
-        return false;
-    tpb_copy_tell(s->L, s->copy, false);
-    return true;
-}
-
-static FILE *file_of(lua_State *L)
-{
-    luaL_Stream *stream = luaL_testudata(L, TPB_COPY_END, LUA_FILEHANDLE);
-
-    if (stream == NULL)
-        return NULL;
-    if (stream->closef == NULL)
-        luaL_error(L, "copy_out: the file is closed");
-    return stream->f;
-}
-
-static void open_sink(lua_State *L, struct sink *s)
-{
-    struct tpb_copy *copy = lua_touserdata(L, TPB_COPY_SELF);
-
     memset(s, 0, sizeof *s);
     s->L = L;
     s->copy = copy;
     s->columns = tp_op_columns(copy->call->op);
     s->binary = tp_op_rows_are_binary(copy->call->op);
-    s->file = file_of(L);
-    if (copy->raw)
-        return;
-    tpb_rows_init(&s->rows, L, TPB_WANT_ALL, &copy->decode, &copy->scratch, TPB_COPY_DB,
-                  tpb_copy_codecs(L), &copy->err);
+    lua_getiuservalue(L, SELF, TPB_COPY_DB);
+    int db_index = lua_gettop(L);
+    int codecs = tpb_db_push_codecs(L, copy->db, db_index);
+    tpb_rows_init(&s->rows, L, TPB_WANT_ALL, &copy->decode, &copy->scratch, db_index, codecs,
+                  &copy->err);
     tpb_rows_begin_single(&s->rows, copy->call->op);
 }
 
-int tpb_copy_receive(lua_State *L)
+/* Makes the message the row `n` of the list. False: none came of it. */
+static bool take_row(struct sink *s, const char *data, size_t len, lua_Integer n)
+{
+    struct tp_row row = {0};
+
+    if (s->binary ? !read_tuple(s, data, len, &row) : !read_line(s, data, len, &row))
+        return false;
+    if (row.cells == NULL)
+        return false;
+    if (!tpb_rows_push_row(&s->rows, s->columns, s->binary, &row)) {
+        s->copy->failed = true;
+        return false;
+    }
+    lua_rawseti(s->L, LIST, n);
+    s->copy->rows++;
+    return true;
+}
+
+/* A row that cannot be read is the last: the program hears of it behind those before it.
+ * Returns whether there is any. */
+static bool take_rows(lua_State *L, struct tpb_copy *copy)
 {
     struct sink s;
+    const char *data;
+    size_t len, size = 0;
+    lua_Integer n = 0;
 
-    open_sink(L, &s);
-    while (s.copy->step == TP_DATA && take(&s))
-        s.copy->step = tp_drive(s.copy->call->op);
-    if (s.copy->step != TP_DATA && s.copy->step != TP_FAILED)
-        tpb_copy_tell(L, s.copy, true);
-    return 0;
+    open_sink(L, copy, &s);
+    while (n < BATCH_ROWS && size < TPB_COPY_CHUNK && !copy->failed &&
+           tp_op_copy_chunk(copy->call->op, &data, &len)) {
+        size += len;
+        n += take_row(&s, data, len, n + 1);
+    }
+    copy->bytes += (lua_Integer)size;
+    lua_settop(L, LIST);
+    lua_pushboolean(L, 1);
+    return n > 0;
+}
+
+/* What is at hand, in one string. */
+static bool take_string(lua_State *L, struct tpb_copy *copy)
+{
+    struct tp_buf *out = &copy->data;
+    const char *data;
+    size_t len;
+
+    tp__buf_clear(out);
+    while (out->len < TPB_COPY_CHUNK && tp_op_copy_chunk(copy->call->op, &data, &len)) {
+        copy->rows++;
+        tp__buf_append(out, data, len);
+    }
+    copy->bytes += (lua_Integer)out->len;
+    if (out->failed)
+        return tpb_copy_starved(copy);
+    lua_pushlstring(L, out->data, out->len);
+    return out->len > 0;
+}
+
+static int go_on_receiving(lua_State *L, struct tpb_call *call)
+{
+    struct tpb_copy *copy = lua_touserdata(L, SELF);
+
+    for (;;) {
+        if (copy->step == TP_DATA && !copy->failed &&
+            (copy->raw ? take_string(L, copy) : take_rows(L, copy))) {
+            lua_pushinteger(L, copy->rows);
+            lua_pushinteger(L, copy->bytes);
+            return 3;
+        }
+        lua_settop(L, LIST);
+        if (copy->failed || (copy->step != TP_DATA && copy->step != TP_WAIT))
+            break;
+        copy->step = tpb_call_step(L, call, 0, &copy->err);
+        if (copy->step == TP_WAIT)
+            return tpb_call_wait(L, call, go_on_receiving);
+    }
+    if (copy->failed || copy->step == TP_FAILED)
+        lua_pushboolean(L, 0);
+    else
+        lua_pushnil(L);
+    lua_pushinteger(L, copy->rows);
+    lua_pushinteger(L, copy->bytes);
+    return 3;
+}
+
+int tpb_copy_next(lua_State *L)
+{
+    struct tpb_copy *copy = tpb_copy_check(L);
+
+    lua_settop(L, LIST);
+    luaL_checkstack(L, LUA_MINSTACK, NULL);
+    if (!copy->raw)
+        luaL_checktype(L, LIST, LUA_TTABLE);
+    if (!copy->raw && tp_op_columns(copy->call->op) == NULL)
+        return luaL_error(L, "the columns of the COPY are not known");
+    return go_on_receiving(L, copy->call);
 }

@@ -40,7 +40,8 @@ static enum tpb_usual usual_of(const struct tpb_copy_writer *w, const struct tp_
     }
 }
 
-void tpb_copy_open_writer(lua_State *L, struct tpb_copy *copy, struct tpb_copy_writer *w)
+void tpb_copy_open_writer(lua_State *L, struct tpb_copy *copy, int codecs,
+                          struct tpb_copy_writer *w)
 {
     *w = (struct tpb_copy_writer){
         .L = L,
@@ -48,7 +49,7 @@ void tpb_copy_open_writer(lua_State *L, struct tpb_copy *copy, struct tpb_copy_w
         .out = &copy->data,
         .columns = tp_op_columns(copy->call->op),
         .binary = tp_op_rows_are_binary(copy->call->op),
-        .codecs = tpb_copy_codecs(L),
+        .codecs = codecs,
     };
     size_t n = (size_t)w->columns->count;
     w->row_room = (n + 1) * SMALL_VALUE;
@@ -374,8 +375,9 @@ void tpb_copy_put_head(struct tpb_copy_writer *w)
         tp__buf_append(w->out, head, sizeof head);
 }
 
-void tpb_copy_put_tail(struct tpb_copy_writer *w)
+void tpb_copy_put_tail(struct tpb_copy *copy)
 {
-    if (w->binary)
-        tp__buf_append(w->out, "\377\377", 2);
+    if (tp_op_rows_are_binary(copy->call->op))
+        tp__buf_append(&copy->data, "\377\377", 2);
+    copy->tail_put = true;
 }

@@ -4,7 +4,7 @@
  *
  * What is usual for a column's type is written where it belongs at once; anything else goes
  * the way of a query's parameters.
- * Owns: nothing; what it writes is copy->data, the rest lies on the Lua stack.
+ * Owns: nothing; what it writes is copy->data.
  * Errors: copy->failed is set, and copy->err names the row and the column.
  * Thread: the lua_State's. Source: PostgreSQL manual, COPY, "File Formats". */
 #ifndef TPB_COPY_WRITER_H
@@ -30,11 +30,12 @@ struct tpb_copy_writer {
     const struct tp_columns *columns;
     bool binary;
     int codecs;                  /* stack index, or 0 */
-    const enum tpb_usual *usual; /* of each column; on the Lua stack */
+    const enum tpb_usual *usual; /* of each column; the caller keeps it alive */
 };
 
-/* Pushes what it needs. */
-void tpb_copy_open_writer(lua_State *L, struct tpb_copy *copy, struct tpb_copy_writer *w);
+/* Pushes what has to stay for as long as it is used. */
+void tpb_copy_open_writer(lua_State *L, struct tpb_copy *copy, int codecs,
+                          struct tpb_copy_writer *w);
 
 bool tpb_copy_begin_row(struct tpb_copy_writer *w);
 /* The value at the stack index, which has this Lua type, for column c (from 0). */
@@ -43,6 +44,6 @@ void tpb_copy_end_row(struct tpb_copy_writer *w);
 
 /* What stands before the first row and behind the last. */
 void tpb_copy_put_head(struct tpb_copy_writer *w);
-void tpb_copy_put_tail(struct tpb_copy_writer *w);
+void tpb_copy_put_tail(struct tpb_copy *copy);
 
 #endif

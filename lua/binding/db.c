@@ -234,18 +234,11 @@ static int db_query_many_body(lua_State *L, tp_reactor *reactor)
     return tpb_pipeline_many(L, tpb_db_check(L, 1), 1, NULL, reactor);
 }
 
-static int db_copy_in(lua_State *L)
+static int db_copy_body(lua_State *L, tp_reactor *reactor)
 {
     struct tpb_db *db = tpb_db_check(L, 1);
-    lua_settop(L, 4);
-    return tpb_copy_in(L, db, 1, NULL);
-}
-
-static int db_copy_out(lua_State *L)
-{
-    struct tpb_db *db = tpb_db_check(L, 1);
-    lua_settop(L, 4);
-    return tpb_copy_out(L, db, 1, NULL);
+    lua_settop(L, 3);
+    return tpb_copy_begin(L, db, 1, NULL, reactor);
 }
 
 int tpb_db_push_codecs(lua_State *L, const struct tpb_db *db, int index)
@@ -367,6 +360,7 @@ TPB_AWAITS(db_script)
 TPB_AWAITS(db_each)
 TPB_AWAITS(db_pipeline)
 TPB_AWAITS(db_query_many)
+TPB_AWAITS(db_copy)
 TPB_AWAITS(db_ping)
 TPB_AWAITS(db_wait_ready)
 TPB_AWAITS(db_pause)
@@ -534,8 +528,6 @@ void tpb_db_open(lua_State *L)
         {"is_configured", db_is_configured},
         {"option", db_option},
         {"close", db_close},
-        {"_copy_in", db_copy_in},
-        {"_copy_out", db_copy_out},
         {"_state", db_internals},
         {"_set_adapter", db_set_adapter},
         {"_watch_queries", db_watch_queries},
@@ -551,6 +543,7 @@ void tpb_db_open(lua_State *L)
         TPB_AWAITED("_each", db_each),
         TPB_AWAITED("query_many", db_query_many),
         TPB_AWAITED("_pipeline", db_pipeline),
+        TPB_AWAITED("_copy", db_copy),
         TPB_AWAITED("ping", db_ping),
         TPB_AWAITED("wait_ready", db_wait_ready),
         TPB_AWAITED("drain", db_drain),

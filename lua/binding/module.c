@@ -133,6 +133,7 @@ TPB_EXPORT int luaopen_tidepool_core(lua_State *L)
     tpb_await_open(L, lua_gettop(L));
     tpb_call_open(L);
     tpb_copy_open(L);
+    lua_setfield(L, -2, "copy_methods");
     tpb_lazy_open(L);
     tpb_stream_open(L);
     lua_setfield(L, -2, "stream_methods");

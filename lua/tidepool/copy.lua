@@ -4,6 +4,9 @@
 -- makes the statements of it: the COPY itself, and one that returns the same columns, for their names and types.
 -- @module tidepool.copy
 local compat = require "tidepool.compat"
+local core = require "tidepool.core"
+
+local pcall = compat.pcall -- the program's functions are called under it, and may yield
 
 local M = { methods = {} }
 
@@ -292,6 +295,7 @@ local function prepare(what, options, direction, method)
     options = options or {}
     check_options(options, method)
     local plan, sql = plan_of(what, options, direction, method)
+    plan.into = direction == "in"
     for _, name in ipairs { "raw", "timeout_ms", "progress", "as", "nulls", "numbers" } do
         plan[name] = options[name]
     end
@@ -312,6 +316,157 @@ local function of_file(options, method)
         error(("%s: a file has raw data"):format(method), 3)
     end
     return copy
+end
+
+-- ------------------------------------------------------------------ running
+
+-- A COPY under way is in `run`: copy (the object of lua/binding/copy.h), raw, progress, told (the bytes of which
+-- progress has been told last). The functions below call the program's, under one pcall, and set there
+--   stopped     how many rows the sink has got when it had enough
+--   refused     why the COPY is to fail
+--   gave_up     the error that copy_in or copy_out is to return besides
+
+local CHUNK = 65536
+
+local function tell(run, rows, bytes, is_end)
+    local fresh = bytes - run.told
+    if run.progress and (fresh >= CHUNK or (is_end and fresh > 0)) then
+        run.told = bytes
+        if run.raw then
+            run.progress(nil, bytes)
+        else
+            run.progress(rows, bytes)
+        end
+    end
+end
+
+-- The program's function has returned this with nil.
+local function give_up(run, why)
+    if getmetatable(why) == core.error_meta then
+        run.gave_up = why
+    else
+        run.refused = "the program's function failed: " .. tostring(why)
+        run.gave_up = setmetatable({
+            kind = "validation", message = run.refused, retryable = false, attempts = 0,
+        }, core.error_meta)
+    end
+end
+
+-- Sends what was collected. False: the server takes no more of it.
+local function send(run, is_end)
+    local copy = run.copy
+    local good, more, rows, bytes
+    repeat
+        good, rows, bytes, more = copy:_send(is_end)
+        if good then
+            tell(run, rows, bytes, is_end and not more)
+        end
+    until not (good and more)
+    return good
+end
+
+-- Calls the source until its end: rows, or strings of ready data.
+local function send_all(run, source)
+    local put = run.copy:_writer(run.raw and "text" or "row")
+    while true do
+        local item, why = source()
+        if item == nil then
+            if why ~= nil then
+                return give_up(run, why)
+            end
+            return send(run, true)
+        elseif put(item) and not send(run) then
+            return
+        end
+    end
+end
+
+local function send_list(run, list)
+    local put = run.copy:_writer "list"
+    while put(list) do
+        if not send(run) then
+            return
+        end
+    end
+    send(run, true)
+end
+
+local function send_string(run, text)
+    run.copy:_writer "text"(text)
+    send(run, true)
+end
+
+local function receive_rows(run, sink)
+    local copy, list, before = run.copy, {}, 0
+    local got, rows, bytes = copy:_next(list)
+    while got do
+        for i = 1, rows - before do
+            local answer, why = sink(list[i])
+            if answer == false then
+                run.stopped = before + i
+                return
+            elseif answer == nil and why ~= nil then
+                return give_up(run, why)
+            end
+        end
+        before = rows
+        tell(run, rows, bytes)
+        got, rows, bytes = copy:_next(list)
+    end
+    if got == nil then
+        tell(run, rows, bytes, true)
+    end
+end
+
+local function receive_strings(run, sink)
+    local copy = run.copy
+    local text, rows, bytes = copy:_next()
+    while text do
+        local answer, why = sink(text)
+        if answer == false then
+            run.stopped = rows
+            return
+        elseif answer == nil and why ~= nil then
+            return give_up(run, why)
+        end
+        tell(run, rows, bytes)
+        text, rows, bytes = copy:_next()
+    end
+    if text == nil then
+        tell(run, rows, bytes, true)
+    end
+end
+
+local function receive_file(run, file)
+    local ok, why
+    local function write(text)
+        ok, why = file:write(text)
+        return ok and true or false
+    end
+    receive_strings(run, write)
+    if run.stopped then
+        run.stopped, run.refused = nil, "the file could not be written: " .. why
+    end
+end
+
+-- Begins, calls fn(run, ...) with the source or the sink, and ends.
+local function execute(self, sql, plan, fn, program)
+    local copy, err = self:_copy(sql, plan)
+    if not copy then
+        return nil, err
+    end
+    local run = { copy = copy, raw = plan.raw, progress = plan.progress, told = 0 }
+    local ok, raised = pcall(fn, run, program)
+    if not ok then
+        copy:_fail()
+        error(raised, 0)
+    elseif run.gave_up then
+        copy:_fail(run.refused)
+        return nil, run.gave_up
+    elseif run.refused then
+        return copy:_fail(run.refused)
+    end
+    return copy:_finish(run.stopped)
 end
 
 -- ------------------------------------------------------------------- methods
@@ -336,7 +491,8 @@ function M.methods.copy_in(self, target, source, options)
     elseif not plan.raw and kind ~= "table" and kind ~= "function" then
         error(("copy_in: a list of rows or a function expected, got %s"):format(kind), 2)
     end
-    return self:_copy_in(sql, plan, source)
+    local fn = kind == "string" and send_string or kind == "table" and send_list or send_all
+    return execute(self, sql, plan, fn, source)
 end
 
 --- db:copy_out(source, sink, options): reads rows by COPY ... TO STDOUT.
@@ -346,13 +502,18 @@ end
 -- @param options as of copy_in; and as = "arrays" (default) or "rows", nulls and numbers as in a query
 -- @return {count =, command = "COPY"}, with stopped = true when the sink had enough; or nil and an error
 function M.methods.copy_out(self, source, sink, options)
-    if is_file(sink) then
+    local to_file = is_file(sink)
+    if to_file then
         options = of_file(options, "copy_out")
+        if io.type(sink) == "closed file" then
+            error("copy_out: the file is closed", 2)
+        end
     elseif type(sink) ~= "function" then
         error(("copy_out: a function or a file expected, got %s"):format(type(sink)), 2)
     end
     local plan, sql = prepare(source, options, "out", "copy_out")
-    return self:_copy_out(sql, plan, sink)
+    local fn = to_file and receive_file or plan.raw and receive_strings or receive_rows
+    return execute(self, sql, plan, fn, sink)
 end
 
 return M

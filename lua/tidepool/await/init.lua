@@ -191,6 +191,7 @@ end
 wrap(core.db_methods)
 wrap(core.connection_methods)
 wrap(core.stream_methods)
+wrap(core.copy_methods)
 
 --- db:each(sql, ...): rows one by one, in constant memory.
 -- @return for a generic for: an iterator, two nils and the stream, which has a method close
