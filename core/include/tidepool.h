@@ -641,6 +641,29 @@ bool tp_pool_has_events(const tp_pool *pool);
  * oldest are dropped and counted in *dropped (may be NULL). Thread: any. */
 bool tp_pool_next_event(tp_pool *pool, struct tp_event *out, uint64_t *dropped);
 
+/* ------------------------------------------------------------------- beacon */
+
+typedef struct tp_beacon tp_beacon;
+
+/* For event loops that cannot watch a foreign descriptor (nginx): a thread that writes one
+ * byte to a unix socket when a descriptor becomes readable. The host connects once to
+ * tp_beacon_address and keeps the connection; nobody else can. The thread blocks all signals;
+ * nothing is left in the file system, whatever ends the process. Open it after fork.
+ * Owns its descriptors and thread until tp_beacon_close.
+ * Errors: TP_ERR_MEMORY, TP_ERR_CONNECTION. Thread: any; one beacon is used by one at a time. */
+enum tp_status tp_beacon_open(tp_beacon **out, struct tp_error *err) TP_MUST_CHECK;
+
+/* The path to connect to. Borrowed: the beacon's life. */
+const char *tp_beacon_address(const tp_beacon *beacon);
+
+/* Asks for one byte once `fd` is readable, at once when it is already; then silent until armed
+ * again. False: it cannot be watched. Costs one system call. */
+bool tp_beacon_arm(tp_beacon *beacon, int fd);
+
+/* Ends the thread and frees the beacon; in a forked child it only closes the descriptors.
+ * NULL is allowed. */
+void tp_beacon_close(tp_beacon *beacon);
+
 /* ------------------------------------------------------------------ quoting */
 
 /* Quotes an identifier. Writes at most `room` bytes with the NUL to `out` and

@@ -12,6 +12,7 @@ enum { KEEP_OPS = 64 };
 
 void tpb_call_give_up(struct tpb_call *call)
 {
+    tpb_owner_detach(&call->owned);
     if (call->op != NULL)
         tp_op_abandon(call->op);
     tpb_params_clear(&call->params);
@@ -23,6 +24,7 @@ void tpb_call_give_up(struct tpb_call *call)
 static int op_gc(lua_State *L)
 {
     struct tpb_call *call = luaL_checkudata(L, 1, TPB_OP);
+    tpb_owner_detach(&call->owned);
     tp_op_free(call->op);
     call->op = NULL;
     tpb_params_deinit(&call->params);
@@ -62,6 +64,13 @@ static struct tpb_call *push_kept(lua_State *L, struct tpb_db *db, int db_index)
     return lua_touserdata(L, -1);
 }
 
+/* The request has ended. What lies in the frame is left to the collector. */
+static void abandon(struct tpb_owned *owned)
+{
+    struct tpb_call *call = TP_CONTAINER(owned, struct tpb_call, owned);
+    tp_op_abandon(call->op);
+}
+
 /* The frame is made here, where a lack of memory does no harm. At the bottom of it lies the
  * call itself, which is on top of the stack. */
 static void use_reactor(lua_State *L, struct tpb_call *call, tp_reactor *reactor)
@@ -73,6 +82,8 @@ static void use_reactor(lua_State *L, struct tpb_call *call, tp_reactor *reactor
         lua_setiuservalue(L, -2, 1);
         call->frame = frame;
     }
+    if (reactor != NULL)
+        tpb_owner_attach(L, &call->owned, abandon);
     if (reactor != NULL || call->reactor != NULL)
         tp_op_use(call->op, reactor, reactor != NULL ? (uintptr_t)L : 0);
     call->reactor = reactor;

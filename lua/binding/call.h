@@ -13,6 +13,7 @@
 #include "compat.h"
 #include "db.h"
 #include "encode.h"
+#include "owner.h"
 #include "rows.h"
 #include "tidepool.h"
 
@@ -40,7 +41,8 @@ typedef int tpb_go_on(lua_State *L, struct tpb_call *call);
 
 struct tpb_call {
     tp_op *op;
-    tp_reactor *reactor; /* what it waits with; NULL: the thread is blocked. Borrowed of op */
+    struct tpb_owned owned; /* with a reactor: the request of nginx that it is made for */
+    tp_reactor *reactor;    /* what it waits with; NULL: the thread is blocked. Borrowed of op */
     struct tpb_db *db;
     int db_index, index; /* where the database and the call itself are on the stack */
     bool busy;

@@ -17,9 +17,10 @@ struct guard {
     tp_pool *pool;     /* retained: the finalizer may run after the database's */
     struct tpb_db *db; /* kept alive by the user value */
     tp_lease lease;
-    uint64_t use; /* changes with every acquire and release */
-    bool placed;  /* where the program took it is noted */
-    bool unseen;  /* taken without a look */
+    struct tpb_owned owned; /* the request of nginx that has it */
+    uint64_t use;           /* changes with every acquire and release */
+    bool placed;            /* where the program took it is noted */
+    bool unseen;            /* taken without a look */
 };
 
 struct client {
@@ -36,6 +37,7 @@ static const char client_tag = 'c'; /* its address is the tag */
 static int guard_gc(lua_State *L)
 {
     struct guard *guard = luaL_checkudata(L, 1, TPB_GUARD);
+    tpb_owner_detach(&guard->owned);
     tp_lease_discard(&guard->lease);
     tp_pool_release(guard->pool);
     guard->pool = NULL;
@@ -179,15 +181,25 @@ static int64_t default_deadline(const struct tpb_db *db)
 /* The stack of an acquire: the database, the timeout, the client. */
 enum { ACQUIRE_DB = 1, ACQUIRE_TIMEOUT, ACQUIRE_CLIENT };
 
+/* The request has ended without giving it back. */
+static void take_back(struct tpb_owned *owned)
+{
+    struct guard *guard = TP_CONTAINER(owned, struct guard, owned);
+    guard->use++;
+    tp_lease_discard(&guard->lease);
+}
+
 static int end_acquire(lua_State *L, struct tpb_call *call)
 {
     struct client *client = lua_touserdata(L, ACQUIRE_CLIENT);
     struct guard *guard = client->guard;
-    bool ok = call->ok;
+    bool ok = call->ok, awaited = call->reactor != NULL;
     if (ok)
         guard->lease = tp_op_take_lease(call->op);
     else
         guard->use++;
+    if (ok && awaited)
+        tpb_owner_attach(L, &guard->owned, take_back);
     tpb_call_end(L, call);
     if (!ok) {
         tpb_db_dispatch(L, call->db, call->db_index);
@@ -260,6 +272,7 @@ static int release(lua_State *L, struct client *client, int index, bool discard)
     if (!is_out(client))
         return fail_released(L);
     guard->use++;
+    tpb_owner_detach(&guard->owned);
     if (discard) {
         tp_lease_discard(&guard->lease);
     } else if (tp_lease_release(&guard->lease, &err) != TP_OK) {

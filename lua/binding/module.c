@@ -2,6 +2,7 @@
 #include <poll.h>
 
 #include "await.h"
+#include "beacon.h"
 #include "call.h"
 #include "client.h"
 #include "compat.h"
@@ -9,6 +10,7 @@
 #include "db.h"
 #include "errors.h"
 #include "lazy.h"
+#include "owner.h"
 #include "stream.h"
 #include "tidepool.h"
 #include "values.h"
@@ -126,11 +128,14 @@ TPB_EXPORT int luaopen_tidepool_core(lua_State *L)
         {"sqlstate", sqlstate},
         {"now", now},
         {"sleep", sleep_ms},
+        {"beacon", tpb_beacon_new},
+        {"follow_requests", tpb_owner_follow},
         {NULL, NULL},
     };
     luaL_newlib(L, functions);
     tpb_register_values(L, lua_gettop(L));
     tpb_await_open(L, lua_gettop(L));
+    tpb_beacon_open(L);
     tpb_call_open(L);
     tpb_copy_open(L);
     lua_setfield(L, -2, "copy_methods");

@@ -7,7 +7,7 @@ cd "$(dirname "$0")/../.." || exit 2
 layers=(
     "error clock list buf text wake bell errand"
     "poller config options url tls sqlstate backoff stats types codec catalog columns description statements stale events resolve"
-    "conn result wire"
+    "conn result wire beacon"
     "pool keeper"
     "op reactor drive database"
 )

@@ -31,6 +31,9 @@ local function new_hub(adapter)
         early = {},      -- calls that could go on before their task was parked
         watched = false, -- a task waits for the descriptor
     }, Hub)
+    if adapter.shared then -- the token of a task that was ended is let go
+        setmetatable(hub.tokens, { __mode = "v" })
+    end
     hub.reactor = core.reactor(hub)
     return hub
 end
