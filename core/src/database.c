@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "error.h"
+#include "op.h"
 
 struct tp_database *tp__database_of(const tp_pool *pool)
 {
@@ -204,6 +205,7 @@ enum tp_status tp_lease_release(tp_lease *lease, struct tp_error *err)
     enum tp_fate fate = tp__database_fate(slot->connection, &reason, &usage.rollback);
     if (usage.rollback)
         report_rollback(slot);
+    tp__op_dispossess(slot->user);
     if (!tp__pool_return(slot, lease->generation, fate, reason, &usage))
         return tp__error_set(err, TP_ERR_VALIDATION, "the connection was released before");
     lease->slot = NULL;
@@ -212,9 +214,11 @@ enum tp_status tp_lease_release(tp_lease *lease, struct tp_error *err)
 
 void tp_lease_discard(tp_lease *lease)
 {
-    if (tp_lease_valid(lease))
+    if (tp_lease_valid(lease)) {
+        tp__op_dispossess(lease->slot->user);
         (void)tp__pool_return(lease->slot, lease->generation, TP_FATE_CLOSE, TP_CLOSE_DISCARDED,
                               NULL);
+    }
     lease->slot = NULL;
 }
 

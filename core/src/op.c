@@ -88,6 +88,13 @@ bool tp__op_is_dispossessed(const tp_op *op)
            atomic_load_explicit(&op->slot->generation, memory_order_relaxed) != op->generation;
 }
 
+void tp__op_dispossess(const void *user)
+{
+    tp_op *op = (tp_op *)(uintptr_t)user;
+    if (op != NULL && op->seat.reactor != NULL)
+        tp__bell_ring(tp__reactor_bell(op->seat.reactor), &op->waiter.rope);
+}
+
 static void let_go(tp_op *op)
 {
     if (op->fork_count != tp__fork_count)

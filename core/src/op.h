@@ -12,4 +12,8 @@ void tp__op_park(tp_op *op);
  * or it belongs to the parent of this process. What was borrowed of it is gone. */
 bool tp__op_is_dispossessed(const tp_op *op);
 
+/* Whoever runs on a connection that is about to be given back hears of it, instead of
+ * waiting for an answer that is not its own any more. `user` is a slot's; NULL is fine. */
+void tp__op_dispossess(const void *user);
+
 #endif

@@ -178,7 +178,7 @@ void tp__reactor_leave(tp_op *op)
             tp__list_remove(&seat->link);
         if (seat->taken)
             reactor->waiting--;
-        if (seat->watched && op->conn != NULL)
+        if (seat->watched && !tp__op_is_dispossessed(op))
             tp__watch_leave(tp__conn_watch(op->conn));
     } else {
         op->waiter.rope.pulled = false; /* in the list of the parent */
