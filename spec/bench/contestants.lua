@@ -22,6 +22,8 @@ return function(bin, installed)
     return {
         { key = "libpq", commands = { { bin .. "/libpq" } } },
         { key = "tidepool", commands = { { lua, here .. "tidepool.lua" } } },
+        { key = "cqueues", commands = { { lua, here .. "loops.lua", "cqueues" } } },
+        { key = "luv", commands = { { lua, here .. "loops.lua", "luv" } } },
         { key = "core", commands = { { bin .. "/pool_rate" } } },
         { key = "rate", commands = { { lua, here .. "acquire_rate.lua" } } },
         { key = "pgbench", peer = true, commands = { { "bash", peers .. "pgbench.sh" } } },

@@ -82,10 +82,6 @@ local function each_long(amount, watch)
     watch.kb = contest.resident_kb() - (resident or 0)
 end
 
-local function workers()
-    error("a driver for event loops is not there yet", 0)
-end
-
 local list = contest.insert_rows()
 local INSERT = "insert into bench_insert values ($1, $2, $3, $4)"
 
@@ -195,7 +191,6 @@ contest.serve("tidepool", {
     { "W3.lazy", whole("lazy", read_one) },
     { "W3.each", each_wide },
     { "EACH", each_long },
-    { "W5", workers },
     { "W6", filling("query_many", insert_many) },
     { "W6.pipeline", filling("pipeline", insert_pipeline) },
     { "W6.single", filling("transaction", insert_singly) },
