@@ -47,17 +47,7 @@ void tpb_set_awaited(lua_State *L, const struct tpb_awaited *methods)
     }
 }
 
-static bool may_block(lua_State *L, const struct tpb_db *db)
-{
-#if LUA_VERSION_NUM >= 502
-    return db->blocks || db->home == L;
-#else
-    (void)L;
-    (void)db;
-    return true; /* whoever wrapped the method has looked */
-#endif
-}
-
+/* Of a database, a connection, a stream or a COPY at index 1. */
 static struct tpb_db *db_of(lua_State *L)
 {
     struct tpb_db *db = tpb_client_db(L, 1);
@@ -66,11 +56,6 @@ static struct tpb_db *db_of(lua_State *L)
     if (db == NULL)
         db = tpb_copy_db(L, 1);
     return db != NULL ? db : tpb_db_check(L, 1);
-}
-
-int tpb_enter(lua_State *L, tpb_body *body, lua_CFunction begin)
-{
-    return tpb_enter_for(L, db_of(L), body, begin);
 }
 
 #if LUA_VERSION_NUM == 502
@@ -87,10 +72,8 @@ static int has_awaited(lua_State *L, int status, lua_KContext context)
 }
 #endif
 
-int tpb_enter_for(lua_State *L, const struct tpb_db *db, tpb_body *body, lua_CFunction begin)
+int tpb_await(lua_State *L, const struct tpb_db *db, lua_CFunction begin)
 {
-    if (may_block(L, db))
-        return body(L, NULL);
 #if LUA_VERSION_NUM >= 502
     luaL_checkstack(L, 4, "too many arguments");
     lua_pushcfunction(L, begin);
@@ -101,6 +84,7 @@ int tpb_enter_for(lua_State *L, const struct tpb_db *db, tpb_body *body, lua_CFu
     lua_insert(L, 1);
     lua_callk(L, lua_gettop(L) - 1, LUA_MULTRET, 0, has_awaited);
 #else
+    (void)db;
     (void)begin;
 #endif
     return lua_gettop(L);

@@ -24,22 +24,34 @@
 
 typedef int tpb_body(lua_State *L, tp_reactor *reactor);
 
-/* A method and the function that begins it with a reactor: TPB_AWAITS(db_query) makes
- * db_query and db_query_begin of db_query_body. */
-#define TPB_AWAITS(name)                                \
-    static int name##_begin(lua_State *L)               \
-    {                                                   \
-        return tpb_begin(L, name##_body);               \
-    }                                                   \
-    static int name(lua_State *L)                       \
-    {                                                   \
-        return tpb_enter(L, name##_body, name##_begin); \
+/* Whether the method may call its body at once. */
+static inline bool tpb_may_block(lua_State *L, const struct tpb_db *db)
+{
+#if LUA_VERSION_NUM >= 502
+    return db->home == L || db->blocks;
+#else
+    (void)L;
+    (void)db;
+    return true; /* whoever wrapped the method has looked */
+#endif
+}
+
+/* A method and the function that begins it with a reactor: TPB_AWAITS(db_query, db_of) makes
+ * db_query and db_query_begin of db_query_body; db_of(L) is the database of the object at
+ * index 1, or raises an error. */
+#define TPB_AWAITS(name, db_of)                                                              \
+    static int name##_begin(lua_State *L)                                                    \
+    {                                                                                        \
+        return tpb_begin(L, name##_body);                                                    \
+    }                                                                                        \
+    static int name(lua_State *L)                                                            \
+    {                                                                                        \
+        const struct tpb_db *db = db_of(L);                                                  \
+        return tpb_may_block(L, db) ? name##_body(L, NULL) : tpb_await(L, db, name##_begin); \
     }
 
-/* For a method of a database or a connection, which is at index 1. */
-int tpb_enter(lua_State *L, tpb_body *body, lua_CFunction begin);
-/* For any other. */
-int tpb_enter_for(lua_State *L, const struct tpb_db *db, tpb_body *body, lua_CFunction begin);
+/* Leaves the call to Lua's await function. */
+int tpb_await(lua_State *L, const struct tpb_db *db, lua_CFunction begin);
 int tpb_begin(lua_State *L, tpb_body *body);
 
 /* The coroutine that is not one; NULL where Lua cannot tell. */

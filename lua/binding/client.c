@@ -250,7 +250,12 @@ static int acquire_body(lua_State *L, tp_reactor *reactor)
     return tpb_call_acquire(L, tpb_call_push(L, db, ACQUIRE_DB, reactor), deadline, end_acquire);
 }
 
-TPB_AWAITS(acquire)
+static const struct tpb_db *acquiring_db(lua_State *L)
+{
+    return tpb_db_check(L, ACQUIRE_DB);
+}
+
+TPB_AWAITS(acquire, acquiring_db)
 
 void tpb_client_set_acquire(lua_State *L)
 {
@@ -485,17 +490,22 @@ static int client_ping_body(lua_State *L, tp_reactor *reactor)
     return tpb_call_ping(L, tpb_db_check(L, db_index), db_index, &client->guard->lease, 2, reactor);
 }
 
-TPB_AWAITS(client_query)
-TPB_AWAITS(client_one)
-TPB_AWAITS(client_value)
-TPB_AWAITS(client_exec)
-TPB_AWAITS(client_script)
-TPB_AWAITS(client_control)
-TPB_AWAITS(client_pipeline)
-TPB_AWAITS(client_query_many)
-TPB_AWAITS(client_each)
-TPB_AWAITS(client_copy)
-TPB_AWAITS(client_ping)
+static const struct tpb_db *client_db(lua_State *L)
+{
+    return check_client(L, 1)->guard->db;
+}
+
+TPB_AWAITS(client_query, client_db)
+TPB_AWAITS(client_one, client_db)
+TPB_AWAITS(client_value, client_db)
+TPB_AWAITS(client_exec, client_db)
+TPB_AWAITS(client_script, client_db)
+TPB_AWAITS(client_control, client_db)
+TPB_AWAITS(client_pipeline, client_db)
+TPB_AWAITS(client_query_many, client_db)
+TPB_AWAITS(client_each, client_db)
+TPB_AWAITS(client_copy, client_db)
+TPB_AWAITS(client_ping, client_db)
 
 /* connection:transaction_state(): "idle", "active", "open", "failed" or "unknown". */
 static int client_transaction_state(lua_State *L)

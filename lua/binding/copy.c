@@ -240,10 +240,16 @@ static int copy_next_body(lua_State *L, tp_reactor *reactor)
     return tpb_copy_next(L);
 }
 
-TPB_AWAITS(copy_send)
-TPB_AWAITS(copy_next)
-TPB_AWAITS(copy_finish)
-TPB_AWAITS(copy_fail)
+static const struct tpb_db *copy_db(lua_State *L)
+{
+    const struct tpb_copy *copy = luaL_checkudata(L, 1, TPB_COPY);
+    return copy->db;
+}
+
+TPB_AWAITS(copy_send, copy_db)
+TPB_AWAITS(copy_next, copy_db)
+TPB_AWAITS(copy_finish, copy_db)
+TPB_AWAITS(copy_fail, copy_db)
 
 /* ---------------------------------------------------------------- the userdata */
 

@@ -352,19 +352,24 @@ static int db_drain_body(lua_State *L, tp_reactor *reactor)
     return tpb_call_run(L, call, start_drain, end_of_wait);
 }
 
-TPB_AWAITS(db_query)
-TPB_AWAITS(db_one)
-TPB_AWAITS(db_value)
-TPB_AWAITS(db_exec)
-TPB_AWAITS(db_script)
-TPB_AWAITS(db_each)
-TPB_AWAITS(db_pipeline)
-TPB_AWAITS(db_query_many)
-TPB_AWAITS(db_copy)
-TPB_AWAITS(db_ping)
-TPB_AWAITS(db_wait_ready)
-TPB_AWAITS(db_pause)
-TPB_AWAITS(db_drain)
+static const struct tpb_db *db_of(lua_State *L)
+{
+    return tpb_db_check(L, 1);
+}
+
+TPB_AWAITS(db_query, db_of)
+TPB_AWAITS(db_one, db_of)
+TPB_AWAITS(db_value, db_of)
+TPB_AWAITS(db_exec, db_of)
+TPB_AWAITS(db_script, db_of)
+TPB_AWAITS(db_each, db_of)
+TPB_AWAITS(db_pipeline, db_of)
+TPB_AWAITS(db_query_many, db_of)
+TPB_AWAITS(db_copy, db_of)
+TPB_AWAITS(db_ping, db_of)
+TPB_AWAITS(db_wait_ready, db_of)
+TPB_AWAITS(db_pause, db_of)
+TPB_AWAITS(db_drain, db_of)
 
 static int db_stats(lua_State *L)
 {

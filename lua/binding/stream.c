@@ -97,7 +97,13 @@ static int stream_close_body(lua_State *L, tp_reactor *reactor)
     return go_on_closing(L, call);
 }
 
-TPB_AWAITS(stream_close)
+static const struct tpb_db *stream_db(lua_State *L)
+{
+    const struct stream *stream = luaL_checkudata(L, AT_STREAM, TPB_STREAM);
+    return stream->db;
+}
+
+TPB_AWAITS(stream_close, stream_db)
 
 /* The program has lost it, perhaps in the middle: nothing waits here. */
 static int stream_gc(lua_State *L)
