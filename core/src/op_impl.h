@@ -133,6 +133,8 @@ void tp__op_free_pipeline(tp_op *op);
 
 /* --- op_describe.c: what is known of a statement, and finding it out ------------ */
 
+/* Statements that others found to be stale are dropped here, too. */
+void tp__op_hear_stale_news(tp_op *op);
 /* Looks for a description; without one the server is asked. When there is one,
  * tp__op_statement_known goes on. */
 void tp__op_begin_describing(tp_op *op);
