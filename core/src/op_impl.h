@@ -33,7 +33,8 @@ enum op_kind { OP_ACQUIRE, OP_QUERY, OP_PING, OP_PIPELINE, OP_PAUSE, OP_DRAIN };
 
 struct tp_op {
     tp_pool *pool;
-    void *tag; /* the caller's */
+    void *tag;       /* the caller's */
+    tp_share *share; /* counted; what it borrows through; may be NULL */
     struct tp_database *database;
     enum op_state state;
     enum op_kind kind;
