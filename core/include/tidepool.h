@@ -207,6 +207,30 @@ enum tp_status tp_pool_drain(tp_pool *pool, int64_t deadline, struct tp_error *e
 const tp_config *tp_pool_config(const tp_pool *pool); /* borrowed: pool's life */
 bool tp_pool_is_closed(tp_pool *pool);
 
+/* What one opener has of a pool. Whoever opens one by the same option "name" in the same
+ * process shares one pool, which closes when the last of its shares is closed. */
+typedef struct tp_share tp_share;
+
+/* Opens the pool of that name, or joins it when it is open; *joined tells. Without a name
+ * the pool is the opener's alone. Whoever joins may leave out any option but the name; what
+ * it does say in code, by tp_config_set or tp_config_set_url, has to be what the pool has.
+ * Owns `config` on success. Returns a share with one reference.
+ * Errors: TP_ERR_MEMORY; TP_ERR_VALIDATION, which names the first option that differs and
+ * never its value. Never waits for the server. Thread: any. */
+enum tp_status tp_share_open(tp_share **out, tp_config *config, bool *joined,
+                             struct tp_error *err) TP_MUST_CHECK;
+/* The last release closes and frees it. Thread: any. */
+tp_share *tp_share_retain(tp_share *share);
+void tp_share_release(tp_share *share);
+tp_pool *tp_share_pool(const tp_share *share); /* borrowed: the share's life */
+
+/* Closes the share: it lends no more, its waiters get TP_ERR_POOL_CLOSED, and what it has
+ * lent goes back to the pool when it comes. The last one closes the pool as tp_pool_close
+ * does. Idempotent. Thread: any. */
+void tp_share_close(tp_share *share);
+/* Whether it lends no more: it is closed, or the pool is closed or draining. */
+bool tp_share_is_closed(const tp_share *share);
+
 /* A connection on loan. A plain value: valid while its generation is the
  * slot's. Copy it freely; release it once. */
 typedef struct tp_lease {
@@ -216,6 +240,13 @@ typedef struct tp_lease {
 
 /* Whether the lease is still out. Thread: the borrower's. */
 bool tp_lease_valid(const tp_lease *lease);
+
+/* Whether the lease is void because this process was forked after it was made: the connection
+ * is the parent's. Thread: the borrower's. */
+bool tp_lease_is_inherited(const tp_lease *lease);
+
+/* The error of a lease that is not valid: why. */
+void tp_lease_explain(const tp_lease *lease, struct tp_error *err);
 
 /* A look at the connection without waiting: false when it is known to be dead. One that
  * came from tp_pool_try_acquire has not been looked at. Thread: the borrower's. */
@@ -229,6 +260,8 @@ tp_pool *tp_lease_pool(const tp_lease *lease);
  * tells whether so many are out that somebody may soon have to wait, so that it is
  * worth saying where this one went (tp_lease_set_place). Thread: any. */
 bool tp_pool_try_acquire(tp_pool *pool, tp_lease *out, bool *scarce);
+/* The same through a share: never when it is closed. */
+bool tp_share_try_acquire(tp_share *share, tp_lease *out, bool *scarce);
 
 /* Where in the program the connection was acquired, for the errors of others who
  * wait. `place` (a file) is copied and cut to fit. Thread: the borrower's. */
@@ -398,6 +431,10 @@ struct tp_query {
  * Owned by the caller. Thread: one at a time. */
 tp_op *tp_op_new(tp_pool *pool);
 
+/* What the operation takes from the pool from now on, it takes through this share (NULL: as
+ * nobody), which it retains. The share is of the operation's pool. */
+void tp_op_set_share(tp_op *op, tp_share *share);
+
 /* Ends whatever is under way (a connection in mid-query is discarded) and
  * frees the operation. NULL is fine. */
 void tp_op_free(tp_op *op);
@@ -506,7 +543,8 @@ int64_t tp_op_elapsed(const tp_op *op);              /* µs from begin to end */
 enum tp_step tp_drive(tp_op *op);
 
 /* No connection is needed for these two. A pause is done when the time has come; a drain as
- * tp_pool_drain. */
+ * tp_pool_drain, or of a share that is not the last of its pool, when what was lent through
+ * it has come back; the share is closed then. */
 void tp_op_pause(tp_op *op, int64_t until);
 void tp_op_drain(tp_op *op, int64_t deadline);
 
@@ -640,6 +678,10 @@ bool tp_pool_has_events(const tp_pool *pool);
 /* Takes the oldest event; false when there is none. The queue is bounded: the
  * oldest are dropped and counted in *dropped (may be NULL). Thread: any. */
 bool tp_pool_next_event(tp_pool *pool, struct tp_event *out, uint64_t *dropped);
+/* The same for a share: each share gets every event that comes after it was opened, whatever
+ * others take. *first: no other share has had this one, so it is the one to log it. */
+bool tp_share_has_events(const tp_share *share);
+bool tp_share_next_event(tp_share *share, struct tp_event *out, bool *first);
 
 /* ------------------------------------------------------------------- beacon */
 

@@ -85,6 +85,16 @@ bool tp__keywords_load(void)
     return loaded;
 }
 
+void tp__config_lock(void)
+{
+    pthread_mutex_lock(&keywords_lock);
+}
+
+void tp__config_unlock(void)
+{
+    pthread_mutex_unlock(&keywords_lock);
+}
+
 size_t tp__keyword_count(void)
 {
     return keyword_count;

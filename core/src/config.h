@@ -42,4 +42,12 @@ struct tp_conninfo {
 };
 struct tp_conninfo tp__config_conninfo(const tp_config *config);
 
+/* Whether code (or a URL in code) said something of `said` that `other` does not have so;
+ * `name` is then the first such option. Where the server is counts as a whole. */
+bool tp__config_differs(const tp_config *said, const tp_config *other, char *name, size_t room);
+
+/* Around a fork: nobody is within what all configurations share. */
+void tp__config_lock(void);
+void tp__config_unlock(void);
+
 #endif

@@ -53,6 +53,7 @@ struct tp_conn {
     int events;
     int64_t deadline; /* of connecting or mending */
     struct tp_resolve *resolve;
+    struct tp_conn *inherited; /* in a forked child: the next one that is the parent's */
 
     /* the request under way */
     bool unsent;         /* PQflush has more to write */

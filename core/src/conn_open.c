@@ -2,6 +2,7 @@
  * is through or our own deadline has passed (PQconnectPoll ignores connect_timeout). */
 #include <ctype.h>
 #include <poll.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -267,21 +268,30 @@ struct tp_conn *tp__conn_open(const struct tp_conn_env *env, struct tp_error *er
 }
 
 /* In a forked child PQfinish would tell the server goodbye in the parent's name, so the
- * descriptor is closed under libpq and its memory is given up. */
+ * descriptor is closed under libpq. The rest is left as it is: another thread may have been
+ * changing it when the process was forked. What stays is on a list, so that it is not taken
+ * for a leak. */
+static void close_inherited(struct tp_conn *conn)
+{
+    static struct tp_conn *_Atomic kept;
+    int fd = conn->pg != NULL ? PQsocket(conn->pg) : -1;
+    if (fd >= 0)
+        close(fd);
+    conn->inherited = atomic_exchange(&kept, conn);
+}
+
 void tp__conn_close(struct tp_conn *conn, bool forked)
 {
     tp__watch_forget(&conn->watch, forked);
-    if (conn->pg != NULL && forked) {
-        int fd = PQsocket(conn->pg);
-        if (fd >= 0)
-            close(fd);
-    } else {
-        tp__resolve_free(conn->resolve);
-        tp__conn_cancel_behind(conn);
-        tp__conn_forget_cancel(conn);
-        if (conn->pg != NULL)
-            PQfinish(conn->pg);
+    if (forked) {
+        close_inherited(conn);
+        return;
     }
+    tp__resolve_free(conn->resolve);
+    tp__conn_cancel_behind(conn);
+    tp__conn_forget_cancel(conn);
+    if (conn->pg != NULL)
+        PQfinish(conn->pg);
     tp__conn_clear_answer(conn);
     tp__description_release(conn->described);
     tp__description_release(conn->expected);

@@ -4,6 +4,7 @@
 
 #include "error.h"
 #include "op.h"
+#include "registry.h"
 
 struct tp_database *tp__database_of(const tp_pool *pool)
 {
@@ -80,6 +81,7 @@ static const struct tp_pool_vtable connections = {
 static void free_database(void *ctx)
 {
     struct tp_database *database = ctx;
+    tp__registry_remove(database);
     tp__stale_deinit(&database->stale);
     tp__shelf_deinit(&database->shelf);
     tp__catalog_deinit(&database->catalog);
@@ -87,7 +89,7 @@ static void free_database(void *ctx)
     free(database);
 }
 
-enum tp_status tp_pool_open(tp_pool **out, tp_config *config, struct tp_error *err)
+struct tp_database *tp__database_open(tp_config *config, struct tp_error *err)
 {
     const struct tp_settings *settings = tp__config_settings(config);
     struct tp_pool_limits limits = {
@@ -104,20 +106,31 @@ enum tp_status tp_pool_open(tp_pool **out, tp_config *config, struct tp_error *e
     struct tp_database *database = calloc(1, sizeof *database);
     if (database == NULL || !tp__shelf_init(&database->shelf, settings->statement_cache_size)) {
         free(database);
-        return tp__error_set(err, TP_ERR_MEMORY, "out of memory for a pool");
+        tp__error_set(err, TP_ERR_MEMORY, "out of memory for a pool");
+        return NULL;
     }
-    enum tp_status status =
-        tp__pool_new(&database->pool, &limits, &connections, database, free_database, err);
-    if (status != TP_OK) {
+    if (tp__pool_new(&database->pool, &limits, &connections, database, free_database, err) !=
+        TP_OK) {
         tp__shelf_deinit(&database->shelf);
         free(database);
-        return status;
+        return NULL;
     }
     tp__stale_init(&database->stale);
     tp__catalog_init(&database->catalog);
+    tp__list_init(&database->registered);
+    tp__list_init(&database->shares);
     database->config = config;
     database->settings = settings;
     database->pool->configured = settings->configured;
+    return database;
+}
+
+enum tp_status tp_pool_open(tp_pool **out, tp_config *config, struct tp_error *err)
+{
+    struct tp_database *database = tp__database_open(config, err);
+    if (database == NULL)
+        return TP_ERR_MEMORY;
+    tp__registry_add(database);
     *out = database->pool;
     return TP_OK;
 }
@@ -172,6 +185,28 @@ bool tp_lease_valid(const tp_lease *lease)
                lease->generation;
 }
 
+bool tp_lease_is_inherited(const tp_lease *lease)
+{
+    if (lease->slot == NULL)
+        return false;
+    uint64_t now = atomic_load_explicit(&lease->slot->generation, memory_order_relaxed);
+    return lease->slot->pool->fork_count != tp__fork_count ||
+           (now >> TP_ERA_SHIFT) != (lease->generation >> TP_ERA_SHIFT);
+}
+
+static enum tp_status void_lease(const tp_lease *lease, const char *otherwise, struct tp_error *err)
+{
+    return tp__error_set(err, TP_ERR_VALIDATION, "%s",
+                         tp_lease_is_inherited(lease)
+                             ? "the connection is the parent process's: acquire one in this process"
+                             : otherwise);
+}
+
+void tp_lease_explain(const tp_lease *lease, struct tp_error *err)
+{
+    (void)void_lease(lease, "the connection was released", err);
+}
+
 bool tp_lease_look(const tp_lease *lease)
 {
     return tp_lease_valid(lease) && tp__conn_look(lease->slot->connection);
@@ -200,7 +235,7 @@ enum tp_status tp_lease_release(tp_lease *lease, struct tp_error *err)
     enum tp_close_reason reason;
     struct tp_usage usage = {.query_us = -1};
     if (!tp_lease_valid(lease))
-        return tp__error_set(err, TP_ERR_VALIDATION, "the connection was released before");
+        return void_lease(lease, "the connection was released before", err);
     struct tp_slot *slot = lease->slot;
     enum tp_fate fate = tp__database_fate(slot->connection, &reason, &usage.rollback);
     if (usage.rollback)

@@ -16,7 +16,15 @@ struct tp_database {
     struct tp_stale stale;
     struct tp_shelf shelf; /* of descriptions */
     struct tp_catalog catalog;
+
+    /* the registry's, guarded by its lock */
+    struct tp_list registered;
+    struct tp_list shares; /* those that are open */
+    bool named;            /* found by its name */
 };
+
+/* With a pool that the registry does not know yet. Owns `config` on success; NULL: no memory. */
+struct tp_database *tp__database_open(tp_config *config, struct tp_error *err);
 
 struct tp_database *tp__database_of(const tp_pool *pool);
 

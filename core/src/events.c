@@ -24,9 +24,8 @@ const char *tp_event_name(enum tp_event_type type)
 void tp__events_init(struct tp_events *events)
 {
     pthread_mutex_init(&events->lock, NULL);
-    atomic_init(&events->waiting, 0);
-    events->oldest = 0;
-    events->dropped = 0;
+    atomic_init(&events->written, 0);
+    events->floor = 0;
 }
 
 void tp__events_deinit(struct tp_events *events)
@@ -34,31 +33,59 @@ void tp__events_deinit(struct tp_events *events)
     pthread_mutex_destroy(&events->lock);
 }
 
+void tp__events_start_afresh(struct tp_events *events)
+{
+    pthread_mutex_init(&events->lock, NULL);
+    events->floor = atomic_load(&events->written);
+}
+
 void tp__events_push(struct tp_events *events, const struct tp_event *event)
 {
     pthread_mutex_lock(&events->lock);
-    int waiting = atomic_load(&events->waiting);
-    if (waiting == TP_EVENTS_ROOM) {
-        events->oldest = (events->oldest + 1) % TP_EVENTS_ROOM;
-        events->dropped++;
-        waiting--;
-    }
-    events->ring[(events->oldest + (size_t)waiting) % TP_EVENTS_ROOM] = *event;
-    atomic_store(&events->waiting, waiting + 1);
+    uint64_t written = atomic_load_explicit(&events->written, memory_order_relaxed);
+    events->ring[written % TP_EVENTS_ROOM] = *event;
+    events->had[written % TP_EVENTS_ROOM] = false;
+    atomic_store(&events->written, written + 1);
     pthread_mutex_unlock(&events->lock);
 }
 
-bool tp__events_pop(struct tp_events *events, struct tp_event *out, uint64_t *dropped)
+void tp__reader_begin(struct tp_reader *reader, const struct tp_events *events)
+{
+    atomic_init(&reader->next, atomic_load(&events->written));
+    reader->dropped = 0;
+}
+
+/* Where the reader goes on: behind what was overwritten, and behind what another process is
+ * told. */
+static uint64_t position_locked(const struct tp_events *events, struct tp_reader *reader)
+{
+    uint64_t next = atomic_load_explicit(&reader->next, memory_order_relaxed);
+    uint64_t written = atomic_load_explicit(&events->written, memory_order_relaxed);
+    if (next < events->floor)
+        next = events->floor;
+    if (written - next > TP_EVENTS_ROOM) {
+        reader->dropped += written - next - TP_EVENTS_ROOM;
+        next = written - TP_EVENTS_ROOM;
+    }
+    return next;
+}
+
+bool tp__events_read(struct tp_events *events, struct tp_reader *reader, struct tp_event *out,
+                     bool *first, uint64_t *dropped)
 {
     pthread_mutex_lock(&events->lock);
-    int waiting = atomic_load(&events->waiting);
-    if (waiting > 0) {
-        *out = events->ring[events->oldest];
-        events->oldest = (events->oldest + 1) % TP_EVENTS_ROOM;
-        atomic_store(&events->waiting, waiting - 1);
+    uint64_t next = position_locked(events, reader);
+    bool any = next != atomic_load_explicit(&events->written, memory_order_relaxed);
+    bool *had = &events->had[next % TP_EVENTS_ROOM];
+    if (first != NULL)
+        *first = any && !*had;
+    if (any) {
+        *out = events->ring[next % TP_EVENTS_ROOM];
+        *had = true;
     }
+    atomic_store_explicit(&reader->next, any ? next + 1 : next, memory_order_relaxed);
     if (dropped != NULL)
-        *dropped = events->dropped;
+        *dropped = reader->dropped;
     pthread_mutex_unlock(&events->lock);
-    return waiting > 0;
+    return any;
 }

@@ -23,6 +23,7 @@
 #include "clock.h"
 #include "error.h"
 #include "op_impl.h"
+#include "registry.h"
 
 /* -------------------------------------------------------------------- steps */
 
@@ -45,7 +46,10 @@ static bool step_draining(tp_op *op)
 {
     if (tp__pool_is_draining(op->pool, &op->waiter) && tp_now() < op->wait_until)
         return false;
-    if (tp__pool_end_drain(op->pool, &op->waiter, &op->error) == TP_OK)
+    enum tp_status status = tp__pool_end_drain(op->pool, &op->waiter, &op->error);
+    if (op->share != NULL)
+        tp_share_close(op->share);
+    if (status == TP_OK)
         tp__op_finish(op, OP_DONE);
     else
         tp__op_fail(op);
@@ -207,6 +211,12 @@ tp_op *tp_op_new(tp_pool *pool)
     return op;
 }
 
+void tp_op_set_share(tp_op *op, tp_share *share)
+{
+    tp_share_release(op->share);
+    op->share = share != NULL ? tp_share_retain(share) : NULL;
+}
+
 /* A connection with a statement under way cannot be told what it is in the middle of;
  * one that merely was handed over is as good as before. */
 static void abandon_connection(tp_op *op)
@@ -252,6 +262,7 @@ void tp_op_free(tp_op *op)
         return;
     tp_op_abandon(op);
     tp_op_use(op, NULL, 0);
+    tp_share_release(op->share);
     tp_pool_release(op->pool);
     tp__buf_free(&op->listed);
     free(op);
@@ -278,7 +289,7 @@ static void begin(tp_op *op, enum op_kind kind, int64_t deadline)
 static bool borrow(tp_op *op, const tp_lease *lease)
 {
     if (!tp_lease_valid(lease)) {
-        tp__error_set(&op->error, TP_ERR_VALIDATION, "the connection was released");
+        tp_lease_explain(lease, &op->error);
     } else if (tp_lease_pool(lease) != op->pool) {
         tp__error_set(&op->error, TP_ERR_VALIDATION, "the connection is of another pool");
     } else if (tp__conn_is_lost(lease->slot->connection)) {
@@ -366,6 +377,8 @@ void tp_op_pause(tp_op *op, int64_t until)
 void tp_op_drain(tp_op *op, int64_t deadline)
 {
     begin(op, OP_DRAIN, deadline);
+    bool whole = op->share == NULL || tp__registry_begin_drain(op->share);
+    op->waiter.share = whole ? NULL : op->share;
     op->waiter.bell = op->seat.reactor != NULL ? tp__reactor_bell(op->seat.reactor) : NULL;
     op->wait_until = deadline;
     op->state = OP_DRAINING;

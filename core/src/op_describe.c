@@ -27,7 +27,7 @@ static void out_of_memory(tp_op *op)
     tp__op_fail_with(op, TP_ERR_MEMORY, "out of memory for a statement");
 }
 
-static void apply_stale_news(tp_op *op)
+void tp__op_hear_stale_news(tp_op *op)
 {
     uint64_t *seen = tp__conn_stale_seen(op->conn);
     while (tp__stale_has_news(&op->database->stale, *seen))
@@ -85,7 +85,8 @@ void tp__op_begin_describing(tp_op *op)
         begin_undescribed(op);
         return;
     }
-    apply_stale_news(op);
+    if (op->kind != OP_PIPELINE) /* which has heard it, and must not lose what it has found since */
+        tp__op_hear_stale_news(op);
     op->statement = tp__conn_find(op->conn, query->sql, query->sql_len, op->hash);
     if (op->statement != NULL) {
         tp__pool_count_statement(op->pool, TP_STATEMENT_HIT);

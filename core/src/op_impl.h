@@ -33,7 +33,8 @@ enum op_kind { OP_ACQUIRE, OP_QUERY, OP_PING, OP_PIPELINE, OP_PAUSE, OP_DRAIN };
 
 struct tp_op {
     tp_pool *pool;
-    void *tag; /* the caller's */
+    void *tag;       /* the caller's */
+    tp_share *share; /* counted; what it borrows through; may be NULL */
     struct tp_database *database;
     enum op_state state;
     enum op_kind kind;
@@ -133,6 +134,8 @@ void tp__op_free_pipeline(tp_op *op);
 
 /* --- op_describe.c: what is known of a statement, and finding it out ------------ */
 
+/* Statements that others found to be stale are dropped here, too. */
+void tp__op_hear_stale_news(tp_op *op);
 /* Looks for a description; without one the server is asked. When there is one,
  * tp__op_statement_known goes on. */
 void tp__op_begin_describing(tp_op *op);

@@ -157,6 +157,7 @@ void tp__op_pipeline_known(tp_op *op)
 void tp__op_begin_pipeline(tp_op *op)
 {
     forget_targets(op->pipeline);
+    tp__op_hear_stale_news(op);
     op->state = OP_PIPING;
 }
 

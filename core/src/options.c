@@ -61,6 +61,9 @@ static const struct tp_option rows[TP_OPTIONS] = {
     [TP_OPT_SERVER_OPTIONS] =
         TEXT(TP_OPTION_STRING, "options", "", "options",
              "Command-line options for the server session, such as \"-c search_path=app\"."),
+    [TP_OPT_NAME] = TEXT(TP_OPTION_STRING, "name", "", "",
+                         "Name of the pool: whoever opens it by this name in this process, in any "
+                         "Lua state or thread, shares it."),
     [TP_OPT_PROFILE] =
         CHOICE("profile", "APP_ENV|NODE_ENV", "", "", "production|development",
                "Which set of defaults applies; any name but production means development."),

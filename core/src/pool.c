@@ -70,12 +70,18 @@ static void lend_locked(struct tp_slot *slot, int64_t now)
     next_generation_locked(slot);
     slot->acquired_at = now;
     slot->user = NULL;
+    slot->share = 0;
     slot->place[0] = '\0';
     slot->sql[0] = '\0';
     atomic_store_explicit(&slot->tx_state, TP_TX_IDLE, memory_order_relaxed);
     if (slot->state != TP_SLOT_LEASED)
         tp__slot_move_locked(slot, TP_SLOT_LEASED);
     slot->pool->totals.acquires++;
+}
+
+static uint64_t number_of(const struct tp_share *share)
+{
+    return share != NULL ? share->number : 0;
 }
 
 static void leave_queue_locked(tp_pool *pool, struct tp_waiter *waiter)
@@ -107,8 +113,17 @@ void tp__pool_serve_locked(struct tp_slot *slot, int64_t now)
     note_sql_locked(slot, waiter->sql, waiter->sql_len);
     slot->owner = waiter->owner;
     slot->thread = waiter->thread;
+    slot->share = number_of(waiter->share);
     waiter->slot = slot;
     tp__histogram_record(&pool->wait_times, tp_now() - waiter->since);
+    leave_queue_locked(pool, waiter);
+    tp__waiter_tell_locked(waiter);
+}
+
+static void refuse_waiter_locked(tp_pool *pool, struct tp_waiter *waiter, enum tp_status status)
+{
+    waiter->failed = true;
+    waiter->status = status;
     leave_queue_locked(pool, waiter);
     tp__waiter_tell_locked(waiter);
 }
@@ -116,12 +131,20 @@ void tp__pool_serve_locked(struct tp_slot *slot, int64_t now)
 void tp__pool_refuse_all_locked(tp_pool *pool, enum tp_status status)
 {
     struct tp_list *first;
-    while ((first = tp__list_first(&pool->waiters)) != NULL) {
-        struct tp_waiter *waiter = TP_CONTAINER(first, struct tp_waiter, link);
-        waiter->failed = true;
-        waiter->status = status;
-        leave_queue_locked(pool, waiter);
-        tp__waiter_tell_locked(waiter);
+    while ((first = tp__list_first(&pool->waiters)) != NULL)
+        refuse_waiter_locked(pool, TP_CONTAINER(first, struct tp_waiter, link), status);
+}
+
+void tp__share_shut_locked(struct tp_share *share)
+{
+    tp_pool *pool = share->pool;
+    struct tp_list *node, *following;
+    atomic_store(&share->closed, true);
+    TP_LIST_EACH(node, following, &pool->waiters)
+    {
+        struct tp_waiter *waiter = TP_CONTAINER(node, struct tp_waiter, link);
+        if (waiter->share == share)
+            refuse_waiter_locked(pool, waiter, TP_ERR_POOL_CLOSED);
     }
 }
 
@@ -144,23 +167,26 @@ bool tp__slot_is_worn_locked(const struct tp_slot *slot, int64_t now, enum tp_cl
 
 /* ------------------------------------------------------------------ acquire */
 
-static void lend_idle_locked(struct tp_slot *slot, uintptr_t owner, int64_t now)
+static void lend_idle_locked(struct tp_slot *slot, uintptr_t owner, const struct tp_share *share,
+                             int64_t now)
 {
     lend_locked(slot, now);
+    slot->share = number_of(share);
     slot->thread = (uintptr_t)pthread_self();
     slot->owner = owner != 0 ? owner : slot->thread;
     tp__histogram_record(&slot->pool->wait_times, 0);
 }
 
 /* The most recently used idle connection that is not worn, or NULL. */
-static struct tp_slot *take_idle_locked(tp_pool *pool, uintptr_t owner, int64_t now, bool *closing)
+static struct tp_slot *take_idle_locked(tp_pool *pool, const struct tp_waiter *waiter, int64_t now,
+                                        bool *closing)
 {
     struct tp_list *first;
     while ((first = tp__list_first(&pool->lists[TP_SLOT_IDLE])) != NULL) {
         struct tp_slot *slot = TP_CONTAINER(first, struct tp_slot, link);
         enum tp_close_reason why;
         if (!tp__slot_is_worn_locked(slot, now, &why)) {
-            lend_idle_locked(slot, owner, now);
+            lend_idle_locked(slot, waiter->owner, waiter->share, now);
             return slot;
         }
         tp__slot_close_locked(slot, why);
@@ -198,6 +224,12 @@ static enum tp_acquired join_queue_locked(tp_pool *pool, struct tp_waiter *waite
     return TP_QUEUED;
 }
 
+static bool is_closed_for_locked(const tp_pool *pool, const struct tp_share *share)
+{
+    return pool->closed || pool->draining ||
+           (share != NULL && atomic_load_explicit(&share->closed, memory_order_relaxed));
+}
+
 enum tp_acquired tp__pool_acquire(tp_pool *pool, struct tp_waiter *waiter, struct tp_error *err)
 {
     enum tp_acquired how;
@@ -208,11 +240,11 @@ enum tp_acquired tp__pool_acquire(tp_pool *pool, struct tp_waiter *waiter, struc
         how = refuse(err, TP_ERR_NOT_CONFIGURED,
                      "the database is not configured: set DATABASE_URL or DB_HOST, or give "
                      "tidepool.open a url");
-    } else if (pool->closed || pool->draining) {
-        how = refuse(err, TP_ERR_POOL_CLOSED,
-                     pool->closed ? "the pool is closed" : "the pool is draining");
+    } else if (is_closed_for_locked(pool, waiter->share)) {
+        tp__report_refusal_locked(pool, TP_ERR_POOL_CLOSED, err);
+        how = TP_REFUSED;
     } else {
-        waiter->slot = take_idle_locked(pool, waiter->owner, tp__now_coarse(), &ring);
+        waiter->slot = take_idle_locked(pool, waiter, tp__now_coarse(), &ring);
         if (waiter->slot != NULL)
             note_sql_locked(waiter->slot, waiter->sql, waiter->sql_len);
         how = waiter->slot != NULL ? TP_ACQUIRED : join_queue_locked(pool, waiter, err);
@@ -225,17 +257,17 @@ enum tp_acquired tp__pool_acquire(tp_pool *pool, struct tp_waiter *waiter, struc
 }
 
 /* The first idle connection, if it was used a moment ago and is not worn. */
-static struct tp_slot *take_fresh_locked(tp_pool *pool)
+static struct tp_slot *take_fresh_locked(tp_pool *pool, const struct tp_share *share)
 {
     struct tp_list *first = tp__list_first(&pool->lists[TP_SLOT_IDLE]);
-    if (first == NULL || pool->closed || pool->draining)
+    if (first == NULL || is_closed_for_locked(pool, share))
         return NULL;
     struct tp_slot *slot = TP_CONTAINER(first, struct tp_slot, link);
     int64_t now = tp__now_coarse();
     enum tp_close_reason why;
     if (now - slot->idle_since >= TP_LOOK_AFTER_US || tp__slot_is_worn_locked(slot, now, &why))
         return NULL;
-    lend_idle_locked(slot, 0, now);
+    lend_idle_locked(slot, 0, share, now);
     return slot;
 }
 
@@ -245,10 +277,10 @@ static bool is_scarce_locked(const tp_pool *pool)
     return pool->limits.max <= 4 || pool->counts[TP_SLOT_LEASED] * 2 > pool->limits.max;
 }
 
-bool tp_pool_try_acquire(tp_pool *pool, tp_lease *out, bool *scarce)
+bool tp__pool_try_acquire(tp_pool *pool, const struct tp_share *share, tp_lease *out, bool *scarce)
 {
     tp__pool_lock(pool);
-    struct tp_slot *slot = take_fresh_locked(pool);
+    struct tp_slot *slot = take_fresh_locked(pool, share);
     out->slot = slot;
     if (slot != NULL) {
         out->generation = atomic_load_explicit(&slot->generation, memory_order_relaxed);
@@ -256,6 +288,11 @@ bool tp_pool_try_acquire(tp_pool *pool, tp_lease *out, bool *scarce)
     }
     pthread_mutex_unlock(&pool->lock);
     return slot != NULL;
+}
+
+bool tp_pool_try_acquire(tp_pool *pool, tp_lease *out, bool *scarce)
+{
+    return tp__pool_try_acquire(pool, NULL, out, scarce);
 }
 
 static enum tp_acquired poll_locked(tp_pool *pool, struct tp_waiter *waiter, int64_t deadline,
@@ -431,8 +468,7 @@ bool tp__pool_return(struct tp_slot *slot, uint64_t generation, enum tp_fate fat
     bool ring = settle_locked(slot, fate, reason);
     bool orphan = slot->state == TP_SLOT_CLOSING && pool->closed && !pool->keeper_started;
     void *connection = orphan ? tp__slot_take_connection_locked(slot) : NULL;
-    if (pool->draining)
-        tp__pool_tell_drainers_locked(pool);
+    tp__pool_tell_drainers_locked(pool);
     pthread_mutex_unlock(&pool->lock);
     if (orphan)
         close_here(slot, connection);

@@ -37,6 +37,10 @@
  * the housekeeper's epoll within a millisecond or so; this covers the time until it ran. */
 enum { TP_LOOK_AFTER_US = 10 * 1000 };
 
+/* A slot's generation: the upper bits change when the process was forked, the lower ones with
+ * every acquire and release. */
+enum { TP_ERA_SHIFT = 40 };
+
 /* What a connection is waiting for. */
 struct tp_wait {
     int fd;           /* -1: only the deadline, or a ring of the pool's wake-up */
@@ -102,6 +106,7 @@ struct tp_slot {
     int64_t opened_at, expires_at, idle_since, checked_at, acquired_at;
     uintptr_t owner;  /* the coroutine that acquired it, or the thread */
     uintptr_t thread; /* the thread */
+    uint64_t share;   /* the number of the share that it was lent to, or 0 */
     const void *user; /* the operation that runs on it; of the borrower alone */
     char place[80];   /* where in the program */
     int line;
@@ -110,6 +115,18 @@ struct tp_slot {
     int fd, armed_events;
     int64_t due; /* when to step the chore, whatever happens */
     int ready;   /* what is known of the fd: TP_READ | TP_WRITE */
+};
+
+/* One opener's part in a pool; see share.h. */
+struct tp_share {
+    tp_pool *pool; /* counted */
+    atomic_int refs;
+    uint64_t number;         /* of this process: never given twice, never 0 */
+    atomic_bool closed;      /* written under pool->lock */
+    uintptr_t opener;        /* the thread */
+    struct tp_list link;     /* among those of the pool that are open; the registry's, as: */
+    bool counted;            /* is on that list */
+    struct tp_reader reader; /* of the pool's events */
 };
 
 /* One caller in the queue. It lies in the caller's memory; while `queued` it is
@@ -124,9 +141,10 @@ struct tp_waiter {
     int64_t since;
     pthread_cond_t cond;
     enum tp_status status;
-    uintptr_t owner;  /* the coroutine that waits; 0: the thread */
-    uintptr_t thread; /* the thread */
-    const char *sql;  /* what the connection is wanted for; may be NULL */
+    uintptr_t owner;        /* the coroutine that waits; 0: the thread */
+    uintptr_t thread;       /* the thread */
+    struct tp_share *share; /* of whoever waits; NULL: nobody's */
+    const char *sql;        /* what the connection is wanted for; may be NULL */
     size_t sql_len;
 };
 
@@ -137,7 +155,7 @@ struct tp_pool {
     void *ctx;
     void (*free_ctx)(void *ctx);
     struct tp_pool_limits limits;
-    unsigned fork_count; /* of tp__fork_count when it was made */
+    atomic_uint fork_count; /* of tp__fork_count when it was made */
 
     struct tp_slot *slots; /* limits.max of them */
     struct tp_list lists[TP_SLOT_STATES];
@@ -167,6 +185,7 @@ struct tp_pool {
     struct tp_histogram wait_times, connect_times, query_times;
 
     struct tp_events events;
+    struct tp_reader reader; /* of whoever has no share */
 };
 
 /* A pool with one reference; `ctx` is given to vtable->open and freed by free_ctx
@@ -197,6 +216,9 @@ void tp__pool_park(tp_pool *pool, struct tp_waiter *waiter, int64_t deadline);
 /* Gives up what parking has made. */
 void tp__waiter_deinit(struct tp_waiter *waiter);
 
+/* As tp_pool_try_acquire, for a share (NULL: nobody's). */
+bool tp__pool_try_acquire(tp_pool *pool, const struct tp_share *share, tp_lease *out, bool *scarce);
+
 /* Whether every connection that may exist is leased by the calling thread, so that
  * parking it would be a deadlock with itself. */
 bool tp__pool_all_held_by_caller(tp_pool *pool);
@@ -204,8 +226,9 @@ bool tp__pool_all_held_by_caller(tp_pool *pool);
  * by coroutines that wait here, too: none of them could ever go on. */
 bool tp__pool_is_deadlocked(tp_pool *pool, const struct tp_waiter *waiter);
 
-/* Takes no new work. True: the waiter is to be parked until others have given back what they
- * hold, or the deadline has passed; then, or at once, tp__pool_end_drain. */
+/* Takes no new work, or with waiter->share none through this share. True: the waiter is to be
+ * parked until others have given back what they hold, or the deadline has passed; then, or at once,
+ * tp__pool_end_drain. */
 bool tp__pool_begin_drain(tp_pool *pool, struct tp_waiter *waiter);
 bool tp__pool_is_draining(tp_pool *pool, struct tp_waiter *waiter);
 enum tp_status tp__pool_end_drain(tp_pool *pool, struct tp_waiter *waiter,
@@ -251,12 +274,15 @@ void tp__pool_event(tp_pool *pool, enum tp_event_type type, int pid, int attempt
 /* How often this process has been forked since the library was loaded (0 in the first).
  * Source: pthread_atfork(3). */
 extern unsigned tp__fork_count;
-/* Forgets what belongs to the parent, at the first use in a child. */
+/* Begins to count them. */
+void tp__pool_watch_forks(void);
+/* Forgets what belongs to the parent, at the first use in a child; of several threads that
+ * come at once, one does it and the others wait. */
 void tp__pool_start_afresh(tp_pool *pool);
 
 static inline void tp__pool_mind_fork(tp_pool *pool)
 {
-    if (pool->fork_count != tp__fork_count)
+    if (atomic_load_explicit(&pool->fork_count, memory_order_acquire) != tp__fork_count)
         tp__pool_start_afresh(pool);
 }
 
@@ -286,6 +312,8 @@ void tp__waiter_tell_locked(struct tp_waiter *waiter);
 void tp__pool_serve_locked(struct tp_slot *slot, int64_t now);
 /* Refuses every waiter with this status; the last error has the words. */
 void tp__pool_refuse_all_locked(tp_pool *pool, enum tp_status status);
+/* Nothing is lent through the share any more, and its waiters are refused. */
+void tp__share_shut_locked(struct tp_share *share);
 /* Connections that exist or are being made. */
 int tp__pool_total_locked(const tp_pool *pool);
 /* Pushes a state event when the state is not the one last reported. */

@@ -10,14 +10,24 @@
 
 unsigned tp__fork_count;
 
+/* In a child several threads may come upon an inherited pool at once. */
+static pthread_mutex_t afresh_lock = PTHREAD_MUTEX_INITIALIZER;
+
 static void count_fork(void)
 {
     tp__fork_count++;
+    pthread_mutex_init(&afresh_lock, NULL);
 }
 
-static void watch_forks(void)
+static void begin_watching(void)
 {
     pthread_atfork(NULL, NULL, count_fork);
+}
+
+void tp__pool_watch_forks(void)
+{
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    pthread_once(&once, begin_watching);
 }
 
 /* ------------------------------------------------------------ life of a pool */
@@ -53,8 +63,7 @@ enum tp_status tp__pool_new(tp_pool **out, const struct tp_pool_limits *limits,
                             const struct tp_pool_vtable *vtable, void *ctx,
                             void (*free_ctx)(void *), struct tp_error *err)
 {
-    static pthread_once_t once = PTHREAD_ONCE_INIT;
-    pthread_once(&once, watch_forks);
+    tp__pool_watch_forks();
 
     tp_pool *pool = calloc(1, sizeof *pool);
     struct tp_slot *slots = calloc((size_t)limits->max, sizeof *slots);
@@ -73,12 +82,13 @@ enum tp_status tp__pool_new(tp_pool **out, const struct tp_pool_limits *limits,
     pool->wake = wake;
     pool->configured = true;
     pool->epoll_fd = -1;
-    pool->fork_count = tp__fork_count;
+    atomic_init(&pool->fork_count, tp__fork_count);
     pool->reported_state = TP_POOL_STARTING;
     atomic_init(&pool->refs, 1);
     init_sync(pool);
     init_slots(pool);
     tp__events_init(&pool->events);
+    tp__reader_begin(&pool->reader, &pool->events);
     tp__backoff_init(&pool->connect_backoff, limits->connect_base_us, limits->connect_max_us, 0);
     pool->jitter_seed = (uint64_t)tp_now() ^ (uint64_t)(uintptr_t)pool;
     *out = pool;
@@ -109,20 +119,24 @@ void tp_pool_release(tp_pool *pool)
     free(pool);
 }
 
+/* The upper half of a generation counts forks, so that a lease of the parent's is known. */
+static void start_slot_afresh(tp_pool *pool, struct tp_slot *slot)
+{
+    if (slot->connection != NULL)
+        pool->vtable->close(slot->connection, true);
+    uint64_t era = atomic_load(&slot->generation) >> TP_ERA_SHIFT;
+    atomic_store(&slot->generation, (era + 1) << TP_ERA_SHIFT);
+}
+
 /* In a child of fork: the threads of the parent, its housekeeper among them, do not
  * exist here, and the connections belong to the parent. Everything starts afresh;
  * leases that were out become invalid. */
-void tp__pool_start_afresh(tp_pool *pool)
+static void start_afresh(tp_pool *pool)
 {
-    pool->fork_count = tp__fork_count;
     init_sync(pool);
-    tp__events_init(&pool->events);
-    for (int i = 0; i < pool->limits.max; i++) {
-        struct tp_slot *slot = &pool->slots[i];
-        if (slot->connection != NULL)
-            pool->vtable->close(slot->connection, true);
-        atomic_fetch_add(&slot->generation, 1);
-    }
+    tp__events_start_afresh(&pool->events);
+    for (int i = 0; i < pool->limits.max; i++)
+        start_slot_afresh(pool, &pool->slots[i]);
     init_slots(pool);
     if (pool->epoll_fd >= 0)
         close(pool->epoll_fd);
@@ -135,6 +149,16 @@ void tp__pool_start_afresh(tp_pool *pool)
     } else {
         pool->closed = true; /* without a descriptor there is no housekeeper */
     }
+}
+
+void tp__pool_start_afresh(tp_pool *pool)
+{
+    pthread_mutex_lock(&afresh_lock);
+    if (atomic_load(&pool->fork_count) != tp__fork_count) {
+        start_afresh(pool);
+        atomic_store_explicit(&pool->fork_count, tp__fork_count, memory_order_release);
+    }
+    pthread_mutex_unlock(&afresh_lock);
 }
 
 /* -------------------------------------------------------------- drain, close */
@@ -158,6 +182,12 @@ void tp_pool_close(tp_pool *pool)
         tp__keeper_stop(pool);
 }
 
+/* Whether draining is about this slot: it is lent, of one share by that one. */
+static bool is_out(const struct tp_slot *slot, const struct tp_share *share)
+{
+    return slot->state == TP_SLOT_LEASED && (share == NULL || slot->share == share->number);
+}
+
 /* What the waiter holds itself cannot come back meanwhile: of a coroutine its own leases, of
  * a thread all that it has taken. */
 static bool others_hold_locked(const tp_pool *pool, const struct tp_waiter *waiter)
@@ -166,7 +196,7 @@ static bool others_hold_locked(const tp_pool *pool, const struct tp_waiter *wait
         const struct tp_slot *slot = &pool->slots[i];
         bool own = waiter->bell != NULL ? slot->owner == waiter->owner
                                         : slot->thread == (uintptr_t)pthread_self();
-        if (slot->state == TP_SLOT_LEASED && !own)
+        if (is_out(slot, waiter->share) && !own)
             return true;
     }
     return false;
@@ -199,7 +229,9 @@ bool tp__pool_begin_drain(tp_pool *pool, struct tp_waiter *waiter)
 {
     waiter->queued = false;
     tp__pool_lock(pool);
-    if (!pool->closed) {
+    if (waiter->share != NULL) {
+        tp__share_shut_locked(waiter->share);
+    } else if (!pool->closed) {
         pool->draining = true;
         tp__pool_refuse_all_locked(pool, TP_ERR_POOL_CLOSED);
         tp__pool_report_state_locked(pool);
@@ -230,10 +262,13 @@ void tp__pool_leave_drain(tp_pool *pool, struct tp_waiter *waiter)
 enum tp_status tp__pool_end_drain(tp_pool *pool, struct tp_waiter *waiter, struct tp_error *err)
 {
     tp__pool_leave_drain(pool, waiter);
+    int out = 0;
     tp__pool_lock(pool);
-    int out = pool->counts[TP_SLOT_LEASED];
+    for (int i = 0; i < pool->limits.max; i++)
+        out += is_out(&pool->slots[i], waiter->share);
     pthread_mutex_unlock(&pool->lock);
-    tp_pool_close(pool);
+    if (waiter->share == NULL)
+        tp_pool_close(pool);
     if (out > 0)
         return tp__error_set(err, TP_ERR_TIMEOUT, "%d connection%s still in use", out,
                              out == 1 ? " was" : "s were");

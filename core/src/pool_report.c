@@ -129,7 +129,10 @@ void tp__report_refusal_locked(const tp_pool *pool, enum tp_status status, struc
 {
     if (status == TP_ERR_POOL_CLOSED)
         tp__error_set(err, status, "%s",
-                      pool->closed ? "the pool is closed" : "the pool is draining");
+                      pool->closed     ? "the pool is closed"
+                      : pool->draining ? "the pool is draining"
+                                       : "this database object is closed; its pool is open "
+                                         "elsewhere");
     else
         report_unreachable_locked(pool, err);
 }
@@ -266,13 +269,13 @@ void tp__pool_report_state_locked(tp_pool *pool)
 
 bool tp_pool_has_events(const tp_pool *pool)
 {
-    return atomic_load_explicit(&pool->events.waiting, memory_order_relaxed) > 0;
+    return tp__events_has_news(&pool->events, &pool->reader);
 }
 
 bool tp_pool_next_event(tp_pool *pool, struct tp_event *out, uint64_t *dropped)
 {
     tp__pool_mind_fork(pool);
-    return tp__events_pop(&pool->events, out, dropped);
+    return tp__events_read(&pool->events, &pool->reader, out, NULL, dropped);
 }
 
 void tp_pool_count_retry(tp_pool *pool, int attempt, const char *code, const char *why)

@@ -50,6 +50,7 @@ static struct tpb_call *push_new(lua_State *L, struct tpb_db *db)
     if (call->op == NULL)
         luaL_error(L, "not enough memory");
     tp_op_set_tag(call->op, call);
+    tp_op_set_share(call->op, db->share);
     return call;
 }
 

@@ -124,10 +124,24 @@ static bool is_out(const struct client *client)
     return client->use == client->guard->use && tp_lease_valid(&client->guard->lease);
 }
 
-static int fail_released(lua_State *L)
+/* Whether it was out when the process was forked: it is the parent's. */
+static bool is_inherited(const struct client *client)
+{
+    return client->use == client->guard->use && tp_lease_is_inherited(&client->guard->lease);
+}
+
+static void explain(const struct client *client, struct tp_error *err)
+{
+    if (client->use == client->guard->use)
+        tp_lease_explain(&client->guard->lease, err);
+    else
+        tp__error_set(err, TP_ERR_VALIDATION, "the connection was released");
+}
+
+static int fail_released(lua_State *L, const struct client *client)
 {
     struct tp_error err;
-    tp__error_set(&err, TP_ERR_VALIDATION, "the connection was released");
+    explain(client, &err);
     return tpb_fail(L, &err);
 }
 
@@ -240,7 +254,7 @@ static int acquire_body(lua_State *L, tp_reactor *reactor)
     set_client_meta(L);
     guard->placed = false;
     guard->unseen = true;
-    if (reactor == NULL && tp_pool_try_acquire(db->pool, &guard->lease, &scarce)) {
+    if (reactor == NULL && tp_share_try_acquire(db->share, &guard->lease, &scarce)) {
         if (scarce)
             note_place(L, guard);
         return 1;
@@ -275,7 +289,7 @@ static int release(lua_State *L, struct client *client, int index, bool discard)
     struct tp_error err;
     struct guard *guard = client->guard;
     if (!is_out(client))
-        return fail_released(L);
+        return fail_released(L, client);
     guard->use++;
     tpb_owner_detach(&guard->owned);
     if (discard) {
@@ -375,7 +389,7 @@ static struct client *begin(lua_State *L, int *db_index, tp_reactor *reactor, st
 {
     struct client *client = check_client(L, 1);
     if (!is_out(client)) {
-        tp__error_set(err, TP_ERR_VALIDATION, "the connection was released");
+        explain(client, err);
         return NULL;
     }
     *db_index = push_db(L);
@@ -480,7 +494,7 @@ static int client_ping_body(lua_State *L, tp_reactor *reactor)
     struct tp_error err;
     lua_settop(L, 2);
     if (!is_out(client))
-        return fail_released(L);
+        return fail_released(L, client);
     int db_index = push_db(L);
     if (client->guard->unseen && !first_use(L, client->guard, db_index, reactor, &err)) {
         lua_pushboolean(L, false);
@@ -507,13 +521,16 @@ TPB_AWAITS(client_each, client_db)
 TPB_AWAITS(client_copy, client_db)
 TPB_AWAITS(client_ping, client_db)
 
-/* connection:transaction_state(): "idle", "active", "open", "failed" or "unknown". */
+/* connection:transaction_state(): "idle", "active", "open", "failed" or "unknown"; in a child of
+ * fork "inherited". */
 static int client_transaction_state(lua_State *L)
 {
     static const char *const names[] = {"idle", "active", "open", "failed", "unknown"};
     struct client *client = check_client(L, 1);
-    lua_pushstring(L,
-                   is_out(client) ? names[tp_lease_transaction(&client->guard->lease)] : "unknown");
+    const char *name = is_inherited(client) ? "inherited" : "unknown";
+    if (is_out(client))
+        name = names[tp_lease_transaction(&client->guard->lease)];
+    lua_pushstring(L, name);
     return 1;
 }
 
@@ -522,7 +539,7 @@ static int client_backend_pid(lua_State *L)
     struct client *client = check_client(L, 1);
     struct tp_error err;
     if (!is_out(client))
-        return fail_released(L);
+        return fail_released(L, client);
     if (client->guard->unseen && !first_use(L, client->guard, push_db(L), NULL, &err))
         return tpb_fail(L, &err);
     lua_pushinteger(L, tp_lease_backend_pid(&client->guard->lease));

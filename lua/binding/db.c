@@ -95,9 +95,19 @@ static void set_state(lua_State *L, const tp_config *config)
     lua_setiuservalue(L, -2, TPB_DB_OPS);
 }
 
+/* What a call looks at, as the pool has it: whoever joins one need not have said it. */
+static void read_settings(struct tpb_db *db)
+{
+    const tp_config *config = tp_pool_config(db->pool);
+    db->watch_queries = tp_config_bool(config, "log.queries");
+    db->timeout_ms = tp_config_int(config, "query_timeout_ms");
+    db->slow_us = tp_config_int(config, "log.slow_ms") * 1000;
+}
+
 int tpb_db_new(lua_State *L)
 {
     struct tp_error err;
+    bool joined;
     lua_settop(L, 2);
     tp_config **config = push_resolved(L, &err);
     if (config == NULL)
@@ -112,12 +122,15 @@ int tpb_db_new(lua_State *L)
     lua_rawsetp(L, -2, db);
     lua_pop(L, 1);
     db->home = tpb_main_coroutine(L);
-    db->watch_queries = tp_config_bool(*config, "log.queries");
-    db->timeout_ms = tp_config_int(*config, "query_timeout_ms");
-    db->slow_us = tp_config_int(*config, "log.slow_ms") * 1000;
-    if (tp_pool_open(&db->pool, *config, &err) != TP_OK)
+    if (tp_share_open(&db->share, *config, &joined, &err) != TP_OK)
         return tpb_fail(L, &err);
-    *config = NULL; /* the pool's now */
+    *config = NULL; /* the share's now */
+    db->pool = tp_share_pool(db->share);
+    read_settings(db);
+    tpb_db_push_state(L, lua_gettop(L));
+    lua_pushboolean(L, joined);
+    lua_setfield(L, -2, "joined");
+    lua_pop(L, 1);
     return 1;
 }
 
@@ -174,15 +187,17 @@ static void push_event(lua_State *L, const struct tp_event *event)
 void tpb_db_dispatch(lua_State *L, struct tpb_db *db, int index)
 {
     struct tp_event event;
-    if (!tp_pool_has_events(db->pool))
+    bool first;
+    if (!tp_share_has_events(db->share))
         return;
     luaL_checkstack(L, 8, NULL);
     tpb_db_push_state(L, index);
     lua_getfield(L, -1, "on_event");
-    while (lua_isfunction(L, -1) && tp_pool_next_event(db->pool, &event, NULL)) {
+    while (lua_isfunction(L, -1) && tp_share_next_event(db->share, &event, &first)) {
         lua_pushvalue(L, -1);
         push_event(L, &event);
-        lua_call(L, 1, 0);
+        lua_pushboolean(L, first);
+        lua_call(L, 2, 0);
     }
     lua_pop(L, 2);
 }
@@ -379,13 +394,21 @@ static int db_stats(lua_State *L)
     return 1;
 }
 
+/* What the pool's state is to this object. */
+static enum tp_pool_state state_of(const struct tpb_db *db, uint64_t *count, struct tp_error *last)
+{
+    enum tp_pool_state state = tp_pool_get_state(db->pool, count, last);
+    bool good = state != TP_POOL_DRAINING && state != TP_POOL_UNCONFIGURED;
+    return good && tp_share_is_closed(db->share) ? TP_POOL_CLOSED : state;
+}
+
 /* db:state(): {state =, is_connected =, error_count =, last_error =}. */
 static int db_state(lua_State *L)
 {
     struct tpb_db *db = tpb_db_check(L, 1);
     struct tp_error last;
     uint64_t count;
-    enum tp_pool_state state = tp_pool_get_state(db->pool, &count, &last);
+    enum tp_pool_state state = state_of(db, &count, &last);
     lua_createtable(L, 0, 4);
     lua_pushstring(L, tp_pool_state_name(state));
     lua_setfield(L, -2, "state");
@@ -403,7 +426,7 @@ static int db_state(lua_State *L)
 static int db_is_connected(lua_State *L)
 {
     struct tpb_db *db = tpb_db_check(L, 1);
-    lua_pushboolean(L, tp_pool_get_state(db->pool, NULL, NULL) == TP_POOL_CONNECTED);
+    lua_pushboolean(L, state_of(db, NULL, NULL) == TP_POOL_CONNECTED);
     return 1;
 }
 
@@ -425,7 +448,7 @@ static int db_option(lua_State *L)
 static int db_close(lua_State *L)
 {
     struct tpb_db *db = tpb_db_check(L, 1);
-    tp_pool_close(db->pool);
+    tp_share_close(db->share);
     tpb_db_dispatch(L, db, 1);
     lua_pushboolean(L, 1);
     return 1;
@@ -435,14 +458,17 @@ static int db_close(lua_State *L)
 static int db_gc(lua_State *L)
 {
     struct tpb_db *db = luaL_checkudata(L, 1, TPB_DB);
-    tp_pool_release(db->pool);
+    if (db->share != NULL)
+        tp_share_close(db->share); /* operations may keep it for longer */
+    tp_share_release(db->share);
+    db->share = NULL;
     db->pool = NULL;
     return 0;
 }
 
 static int db_close_scope(lua_State *L)
 {
-    tp_pool_close(tpb_db_check(L, 1)->pool);
+    tp_share_close(tpb_db_check(L, 1)->share);
     return 0;
 }
 
@@ -452,8 +478,7 @@ static int db_tostring(lua_State *L)
     struct tp_stats stats;
     tp_pool_stats(db->pool, &stats);
     lua_pushfstring(L, "%s (%s, %d of %d connections)", TPB_DB,
-                    tp_pool_state_name(tp_pool_get_state(db->pool, NULL, NULL)), stats.total,
-                    stats.max);
+                    tp_pool_state_name(state_of(db, NULL, NULL)), stats.total, stats.max);
     return 1;
 }
 

@@ -1,10 +1,10 @@
-/* The database object of Lua ("tidepool.db"): a pool.
+/* The database object of Lua ("tidepool.db"): a share of a pool.
  *
- * Its userdata has one reference to the pool and some user values, of which the first is
+ * Its userdata has the share, which is closed with it, and some user values, of which the first is
  * its state in Lua: a table with `guards` (free ones, kept for the next acquire), `codecs`
- * (of types that the program has defined), `warnings`, `on_event` and `on_query` (functions
- * of lua/tidepool, or nil).
- * Owns: its reference to the pool. Thread: the lua_State's. */
+ * (of types that the program has defined), `warnings`, `joined` (whether the pool was open
+ * before), `on_event` and `on_query` (functions of lua/tidepool, or nil).
+ * Owns: its share. Thread: the lua_State's. */
 #ifndef TPB_DB_H
 #define TPB_DB_H
 
@@ -26,7 +26,8 @@ enum {
 
 struct tpb_db {
     const void *tag; /* tells the kinds of userdata apart; see tpb_has_tag */
-    tp_pool *pool;
+    tp_share *share;
+    tp_pool *pool;      /* the share's */
     void *guard;        /* the third user value, or NULL */
     bool watch_queries; /* on_query wants to hear of every query */
     int columns_kept;

@@ -91,9 +91,10 @@ end
 
 local logged = { connect = "info", remove = "info", error = "warning" }
 
+-- What happens in a pool is told to all its database objects, and logged by the first that hears of it.
 local function on_event(state, settings)
-    return function(event)
-        if settings.connections and logged[event.event] then
+    return function(event, first)
+        if first and settings.connections and logged[event.event] then
             state.logger:write(logged[event.event], "connection " .. event.event,
                 { message = event.message, backend_pid = event.backend_pid, code = event.code })
         end
@@ -114,6 +115,9 @@ function M.attach(db, sinks)
     state.logger = setmetatable({ sink = sinks.sink or to_stderr }, Logger)
     state.on_query = on_query(state, settings)
     state.on_event = on_event(state, settings)
+    if state.joined then
+        return -- whoever opened the pool has warned
+    end
     for _, warning in ipairs(state.warnings) do
         state.logger:write("warning", warning)
     end

@@ -176,6 +176,8 @@ local function commit(connection)
     local state = connection:transaction_state()
     if state == "idle" then
         return nil, failure.new("validation", "the transaction was ended by a statement in it")
+    elseif state == "inherited" then
+        return nil, failure.new("validation", "the transaction is the parent process's, which may commit it")
     elseif state == "unknown" then
         return nil, failure.new("connection", "the connection was lost before COMMIT: the transaction was rolled back")
     end

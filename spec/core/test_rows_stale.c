@@ -320,6 +320,29 @@ static void statements_whose_columns_may_differ_each_time_come_right(void **stat
     }
 }
 
+/* Statements that a pipeline has found must not go before it has executed them. */
+static void news_that_come_while_a_pipeline_is_prepared_wait_for_its_end(void **state)
+{
+    (void)state;
+    static const struct tp_item items[] = {
+        {"select 1", 8, 0}, {"select 2", 8, 0}, {"select 3", 8, 0}, {"select 4", 8, 0}};
+    enum tp_step step;
+    struct pair pair;
+    open_pair(&pair, "prepare=true");
+    tp_op_pipeline(pair.op, &pair.first, items, 4, false, tp_deadline_in_ms(20000));
+    while ((step = tp_op_step(pair.op, TP_READ)) != TP_DONE && step != TP_FAILED) {
+        if (pair.op->state == OP_PREPARING && tp_op_item(pair.op) > 0)
+            tp_pool_forget_types(pair.pool);
+        fake_breathe();
+    }
+    if (step == TP_FAILED)
+        live_print_error(pair.op);
+    assert_int_equal(step, TP_DONE);
+    assert_int_equal(live_value(pair.op, &pair.first, "select 1"), 1);
+    assert_int_equal(live_stats(pair.pool).statements_prepared, 5); /* the news has come */
+    close_pair(&pair);
+}
+
 static int run(const char *name)
 {
     const struct CMUnitTest tests[] = {
@@ -332,6 +355,7 @@ static int run(const char *name)
         cmocka_unit_test(columns_that_changed_come_right_without_prepared_statements),
         cmocka_unit_test(a_statement_with_effects_is_not_executed_twice),
         cmocka_unit_test(statements_whose_columns_may_differ_each_time_come_right),
+        cmocka_unit_test(news_that_come_while_a_pipeline_is_prepared_wait_for_its_end),
     };
     return cmocka_run_group_tests_name(name, tests, NULL, NULL);
 }

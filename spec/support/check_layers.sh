@@ -8,8 +8,8 @@ layers=(
     "error clock list buf text wake bell errand"
     "poller config options url tls sqlstate backoff stats types codec catalog columns description statements stale events resolve"
     "conn result wire beacon"
-    "pool keeper"
-    "op reactor drive database"
+    "pool share keeper"
+    "op reactor drive database registry"
 )
 libpq="conn result config tls" # who may include libpq-fe.h
 

@@ -13,7 +13,7 @@ support=$(dirname "$(readlink -f "$0")")
 build=(gcc libc6-dev make pkg-config libpq-dev libssl-dev lua5.4 liblua5.4-dev)
 demo=("${build[@]}" postgresql lua-cjson iso-codes)
 # shellcheck disable=SC2034
-test=("${demo[@]}" lua-busted lua-system libcmocka-dev luarocks openssl valgrind)
+test=("${demo[@]}" lua-busted lua-system lua-luv lua-cqueues libcmocka-dev luarocks openssl valgrind)
 # shellcheck disable=SC2034
 lint=("${build[@]}" libcmocka-dev lua-check clang clang-format clang-tidy shellcheck)
 # Only what make bench compares with; it runs without.
