@@ -139,8 +139,7 @@ local function find(adapter)
     if adapter then
         loop, why = adapter.current(true)
         if not loop then
-            return nil, why or ("this database waits with %s, and the calling code is not run by it")
-                :format(adapter.name)
+            return nil, why
         end
     else
         adapter, loop, why = adapters.find()

@@ -17,6 +17,8 @@ end
 function M.current(said)
     if is_coroutine() and (said or uv.loop_mode()) then
         return M
+    elseif said and uv.loop_mode() then
+        return nil, "this database waits with luv: a callback has to make a coroutine for what waits"
     end
     return nil
 end
