@@ -74,7 +74,7 @@ static void abandon(struct tpb_owned *owned)
 
 /* The frame is made here, where a lack of memory does no harm. At the bottom of it lies the
  * call itself, which is on top of the stack. */
-static void use_reactor(lua_State *L, struct tpb_call *call, tp_reactor *reactor)
+void tpb_call_use(lua_State *L, struct tpb_call *call, tp_reactor *reactor)
 {
     if (reactor != NULL && call->frame == NULL) {
         lua_State *frame = lua_newthread(L);
@@ -93,7 +93,7 @@ static void use_reactor(lua_State *L, struct tpb_call *call, tp_reactor *reactor
 struct tpb_call *tpb_call_push(lua_State *L, struct tpb_db *db, int db_index, tp_reactor *reactor)
 {
     struct tpb_call *call = db->ops_kept > 0 ? push_kept(L, db, db_index) : push_new(L, db);
-    use_reactor(L, call, reactor);
+    tpb_call_use(L, call, reactor);
     call->db = db;
     call->db_index = db_index;
     call->index = lua_gettop(L);
@@ -129,6 +129,7 @@ int tpb_call_wait(lua_State *L, struct tpb_call *call, tpb_go_on *go_on)
     int top = lua_gettop(L);
     if (!lua_checkstack(frame, top + 1))
         luaL_error(L, "stack overflow (too many values in a call that waits)");
+    lua_settop(frame, 1); /* more is of a wait that the event loop has ended by an error */
     lua_xmove(L, frame, top);
     call->go_on = go_on;
     lua_pushlightuserdata(L, tpb_waits());

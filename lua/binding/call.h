@@ -75,6 +75,8 @@ void tpb_call_open(lua_State *L);
 
 /* Pushes an operation of the database that is not busy, and makes it so. */
 struct tpb_call *tpb_call_push(lua_State *L, struct tpb_db *db, int db_index, tp_reactor *reactor);
+/* It waits with this reactor from now on, or NULL; the call is on top of the stack. */
+void tpb_call_use(lua_State *L, struct tpb_call *call, tp_reactor *reactor);
 /* The call has ended: the operation lets go of what it holds and is kept for another. */
 void tpb_call_end(lua_State *L, struct tpb_call *call);
 /* The same for one that may be in the middle of anything, from a finalizer: it is not kept. */

@@ -146,14 +146,20 @@ static void push_answer(lua_State *L, const struct tpb_copy *copy, lua_Integer s
     }
 }
 
-/* The operation lets go of what it holds. */
-static void let_go(struct tpb_copy *copy)
+static void free_buffers(struct tpb_copy *copy)
 {
-    if (copy->call != NULL)
-        tpb_call_give_up(copy->call);
-    copy->call = NULL;
     tp__buf_free(&copy->data);
     tp__buf_free(&copy->scratch);
+}
+
+/* Pushes the database and the call, and returns where the database is. */
+static int push_call(lua_State *L, struct tpb_copy *copy, int self)
+{
+    lua_getiuservalue(L, self, TPB_COPY_DB);
+    lua_getiuservalue(L, self, TPB_COPY_CALL);
+    copy->call->index = lua_gettop(L);
+    copy->call->db_index = copy->call->index - 1;
+    return copy->call->db_index;
 }
 
 /* After the operation's end: tells of it, and returns what the program gets. */
@@ -165,11 +171,12 @@ static int end(lua_State *L, struct tpb_copy *copy, int self, lua_Integer stoppe
     if (copy->step != TP_FAILED && copy->failed)
         tp__text_copy(copy->err.query, sizeof copy->err.query, copy->what.sql);
     copy->failed = copy->failed || copy->step == TP_FAILED;
-    let_go(copy);
-    lua_getiuservalue(L, self, TPB_COPY_DB);
-    int db_index = lua_gettop(L);
+    int db_index = push_call(L, copy, self);
+    tpb_call_end(L, copy->call);
+    copy->call = NULL;
+    free_buffers(copy);
     lua_getiuservalue(L, self, TPB_COPY_SQL);
-    tpb_call_tell(L, copy->db, db_index, db_index + 1, &query, elapsed,
+    tpb_call_tell(L, copy->db, db_index, lua_gettop(L), &query, elapsed,
                   copy->failed ? &copy->err : NULL);
     tpb_db_dispatch(L, copy->db, db_index);
     if (copy->failed)
@@ -178,10 +185,10 @@ static int end(lua_State *L, struct tpb_copy *copy, int self, lua_Integer stoppe
     return 1;
 }
 
-/* Ends what has not come to its end. At index 2 is what _finish got, or nil. */
+/* Ends what has not come to its end. */
 static int go_on_ending(lua_State *L, struct tpb_call *call)
 {
-    struct tpb_copy *copy = lua_touserdata(L, 1);
+    struct tpb_copy *copy = lua_touserdata(L, TPB_AT_COPY);
 
     while (copy->step != TP_DONE && copy->step != TP_FAILED) {
         if (copy->step == TP_SEND && copy->failed)
@@ -194,50 +201,64 @@ static int go_on_ending(lua_State *L, struct tpb_call *call)
         if (copy->step == TP_WAIT)
             return tpb_call_wait(L, call, go_on_ending);
     }
-    return end(L, copy, 1, lua_isnil(L, 2) ? -1 : lua_tointeger(L, 2));
+    return end(L, copy, TPB_AT_COPY,
+               lua_isnil(L, TPB_AT_ARGUMENT) ? -1 : lua_tointeger(L, TPB_AT_ARGUMENT));
 }
 
-struct tpb_copy *tpb_copy_check(lua_State *L)
+static struct tpb_copy *check_copy(lua_State *L)
 {
-    struct tpb_copy *copy = luaL_checkudata(L, 1, TPB_COPY);
+    struct tpb_copy *copy = luaL_checkudata(L, TPB_AT_COPY, TPB_COPY);
 
     if (copy->call == NULL)
         luaL_error(L, "the COPY has ended");
     return copy;
 }
 
+struct tpb_copy *tpb_copy_enter(lua_State *L, tp_reactor *reactor)
+{
+    struct tpb_copy *copy = check_copy(L);
+
+    lua_settop(L, TPB_AT_ARGUMENT);
+    luaL_checkstack(L, LUA_MINSTACK, NULL);
+    push_call(L, copy, TPB_AT_COPY);
+    if (copy->call->reactor != reactor)
+        tpb_call_use(L, copy->call, reactor);
+    return copy;
+}
+
 static int copy_finish_body(lua_State *L, tp_reactor *reactor)
 {
-    struct tpb_copy *copy = tpb_copy_check(L);
+    struct tpb_copy *copy = tpb_copy_enter(L, reactor);
 
-    (void)reactor; /* it waits as it has begun */
-    lua_settop(L, 2);
-    if (!copy->what.in && (copy->failed || !lua_isnil(L, 2)))
+    if (!copy->what.in && (copy->failed || !lua_isnil(L, TPB_AT_ARGUMENT)))
         tp_op_stop(copy->call->op);
     return go_on_ending(L, copy->call);
 }
 
 static int copy_fail_body(lua_State *L, tp_reactor *reactor)
 {
-    struct tpb_copy *copy = tpb_copy_check(L);
+    struct tpb_copy *copy = check_copy(L);
 
     tp__error_set(&copy->err, TP_ERR_VALIDATION, "%s",
-                  luaL_optstring(L, 2, "the program raised an error"));
+                  luaL_optstring(L, TPB_AT_ARGUMENT, "the program raised an error"));
     copy->failed = true;
-    lua_settop(L, 1);
+    lua_settop(L, TPB_AT_COPY);
     return copy_finish_body(L, reactor);
 }
 
 static int copy_send_body(lua_State *L, tp_reactor *reactor)
 {
-    (void)reactor;
-    return tpb_copy_send(L);
+    return tpb_copy_send(L, reactor);
 }
 
 static int copy_next_body(lua_State *L, tp_reactor *reactor)
 {
-    (void)reactor;
-    return tpb_copy_next(L);
+    return tpb_copy_next(L, reactor);
+}
+
+static int copy_writer(lua_State *L)
+{
+    return tpb_copy_push_writer(L, check_copy(L));
 }
 
 static const struct tpb_db *copy_db(lua_State *L)
@@ -253,9 +274,15 @@ TPB_AWAITS(copy_fail, copy_db)
 
 /* ---------------------------------------------------------------- the userdata */
 
-static int copy_gc(lua_State *L)
+/* Also the finalizer. Nothing waits here. */
+static int copy_give_up(lua_State *L)
 {
-    let_go(luaL_checkudata(L, 1, TPB_COPY));
+    struct tpb_copy *copy = luaL_checkudata(L, 1, TPB_COPY);
+
+    if (copy->call != NULL)
+        tpb_call_give_up(copy->call);
+    copy->call = NULL;
+    free_buffers(copy);
     return 0;
 }
 
@@ -267,7 +294,9 @@ struct tpb_db *tpb_copy_db(lua_State *L, int index)
 
 void tpb_copy_open(lua_State *L)
 {
-    static const luaL_Reg methods[] = {{"_writer", tpb_copy_writer}, {NULL, NULL}};
+    static const luaL_Reg methods[] = {
+        {"_writer", copy_writer}, {"_give_up", copy_give_up}, {NULL, NULL},
+    };
     static const struct tpb_awaited awaited[] = {
         TPB_AWAITED("_send", copy_send),
         TPB_AWAITED("_next", copy_next),
@@ -277,7 +306,7 @@ void tpb_copy_open(lua_State *L)
     };
 
     luaL_newmetatable(L, TPB_COPY);
-    lua_pushcfunction(L, copy_gc);
+    lua_pushcfunction(L, copy_give_up);
     lua_setfield(L, -2, "__gc");
     luaL_newlib(L, methods);
     tpb_set_awaited(L, awaited);

@@ -5,11 +5,6 @@
  *         out:  copy:_next(list) again and again
  *     and at last copy:_finish(stopped_at) or copy:_fail(message)
  *
- *
- * copy:_finish(stopped_at) returns the answer, or nil and an error; `stopped_at`: no more rows
- * are wanted, and so many were given out. copy:_fail(message) returns nil and an error, and
- * nothing is stored; the message says what the program has done.
- *
  * Only _copy, _send, _next, _finish and _fail wait, and none of these calls a function of
  * the program's but its codecs: lua/tidepool/copy.lua does that, so that such a function may
  * yield on every Lua. It also checks what the program says and makes a plan of it:
@@ -41,6 +36,9 @@ enum {
     TPB_COPY_VALUES = TPB_COPY_TEXT
 };
 
+/* The stack of the methods of a COPY. */
+enum { TPB_AT_COPY = 1, TPB_AT_ARGUMENT, TPB_AT_DB, TPB_AT_CALL };
+
 /* What is collected before it goes on. */
 enum { TPB_COPY_CHUNK = 64 * 1024 };
 
@@ -66,9 +64,10 @@ struct tpb_copy {
     int64_t count; /* as the server has it */
 };
 
-/* Pushes the table of methods of copies. */
+/* Pushes the table of methods of a COPY under way. */
 void tpb_copy_open(lua_State *L);
-/* The database of the copy at `index`; NULL: it is none. */
+
+/* The database of the COPY at `index`; NULL: it is none. */
 struct tpb_db *tpb_copy_db(lua_State *L, int index);
 
 /* _copy(sql, plan): the arguments are at the stack indices 2 and 3. Returns the userdata once
@@ -76,23 +75,30 @@ struct tpb_db *tpb_copy_db(lua_State *L, int index);
 int tpb_copy_begin(lua_State *L, struct tpb_db *db, int db_index, const tp_lease *lease,
                    tp_reactor *reactor);
 
-/* copy:_send(last): sends what was collected, or a part of a long string. `last`: there will be
- * nothing more. Returns whether the server takes more, the rows and the bytes so far, and
- * whether there is more to be sent at once. */
-int tpb_copy_send(lua_State *L);
-/* copy:_next(list): fills the list with rows that have come; or, with ready data, returns a
- * string. Returns true or the string, the rows and the bytes so far; nil at the end; false
- * when the COPY has failed. */
-int tpb_copy_next(lua_State *L);
-/* copy:_writer(how): a function that collects what it is called with: "list", the rows of a
- * list that were not yet; "row", one row; "text", a string. It never waits. Returns true when
- * there is something to be sent or a mistake to be found by _send, false at the list's end. */
-int tpb_copy_writer(lua_State *L);
+/* The methods:
+ *
+ * copy:_writer(how)   a function that collects what it is called with: "list", the rows of a
+ *                     list that were not yet; "row", one row; "text", a string. It never
+ *                     waits. Returns true when there is something to be sent or a mistake to be
+ *                     found by _send; false at the list's end, else nothing.
+ * copy:_send(last)    sends what was collected, or a part of a long string. `last`: there will
+ *                     be nothing more. Returns whether the server takes more, the rows and the
+ *                     bytes so far, and whether there is more to be sent at once.
+ * copy:_next(list)    fills the list with rows that have come; or, with ready data, returns a
+ *                     string. Returns true or the string, the rows and the bytes so far; at the
+ *                     end false instead; nothing when the COPY has failed.
+ * copy:_finish(n)     the answer, or nil and an error. `n`: no more rows are wanted, and so
+ *                     many were given out.
+ * copy:_fail(why)     nil and an error; nothing is stored. `why`: what the program has done.
+ * copy:_give_up()     if it has not come to its end, its connection is not used any more. */
+int tpb_copy_push_writer(lua_State *L, struct tpb_copy *copy);
+int tpb_copy_send(lua_State *L, tp_reactor *reactor);
+int tpb_copy_next(lua_State *L, tp_reactor *reactor);
 
 /* --- for copy_in.c and copy_out.c ------------------------------------------- */
 
-/* The userdata at stack index 1, which must be under way. */
-struct tpb_copy *tpb_copy_check(lua_State *L);
+/* Makes the stack that of a method, and the operation wait with this reactor. */
+struct tpb_copy *tpb_copy_enter(lua_State *L, tp_reactor *reactor);
 /* Sets copy->err: "row 17, column \"age\": ..." when a column is given. Returns false. */
 bool tpb_copy_wrong(struct tpb_copy *copy, lua_Integer row, const char *column, const char *why);
 /* No memory. Returns false. */

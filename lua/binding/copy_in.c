@@ -252,7 +252,7 @@ static void push_source(lua_State *L, struct tpb_copy *copy)
         lua_pushstring(L, columns->list[c].name);
         lua_rawseti(L, -2, c + 1);
     }
-    lua_getiuservalue(L, 1, TPB_COPY_DB);
+    lua_getiuservalue(L, TPB_AT_COPY, TPB_COPY_DB);
     if (tpb_db_push_codecs(L, copy->db, lua_gettop(L)) == 0)
         lua_pushnil(L);
     lua_remove(L, -2);
@@ -260,14 +260,13 @@ static void push_source(lua_State *L, struct tpb_copy *copy)
     tpb_copy_put_head(&s->writer);
 }
 
-int tpb_copy_writer(lua_State *L)
+int tpb_copy_push_writer(lua_State *L, struct tpb_copy *copy)
 {
     static const char *const names[] = {"list", "row", "text", NULL};
     static const lua_CFunction writers[] = {put_many, put_one, put_text};
-    struct tpb_copy *copy = tpb_copy_check(L);
-    int which = luaL_checkoption(L, 2, NULL, names);
+    int which = luaL_checkoption(L, TPB_AT_ARGUMENT, NULL, names);
 
-    lua_settop(L, 1);
+    lua_settop(L, TPB_AT_COPY);
     copy->chunk = FIRST_CHUNK;
     if (writers[which] == put_text) {
         lua_pushcclosure(L, put_text, COPY);
@@ -301,7 +300,7 @@ static int answer(lua_State *L, const struct tpb_copy *copy)
 
 static int go_on_sending(lua_State *L, struct tpb_call *call)
 {
-    struct tpb_copy *copy = lua_touserdata(L, 1);
+    struct tpb_copy *copy = lua_touserdata(L, TPB_AT_COPY);
 
     copy->step = tpb_call_step(L, call, 0, &copy->err);
     if (copy->step == TP_WAIT)
@@ -327,17 +326,16 @@ static bool take_chunk(struct tpb_copy *copy, const char **data, size_t *len)
     return *len > 0;
 }
 
-int tpb_copy_send(lua_State *L)
+int tpb_copy_send(lua_State *L, tp_reactor *reactor)
 {
-    struct tpb_copy *copy = tpb_copy_check(L);
+    struct tpb_copy *copy = tpb_copy_enter(L, reactor);
     tp_op *op = copy->call->op;
     const char *data;
     size_t len;
 
-    lua_settop(L, 2);
     if (copy->step != TP_SEND || copy->failed)
         return answer(L, copy);
-    if (lua_toboolean(L, 2) && !copy->raw && !copy->tail_put)
+    if (lua_toboolean(L, TPB_AT_ARGUMENT) && !copy->raw && !copy->tail_put)
         tpb_copy_put_tail(copy);
     if (copy->data.failed)
         tpb_copy_starved(copy);

@@ -6,9 +6,6 @@
 #include "copy.h"
 #include "error.h"
 
-/* The stack of _next. */
-enum { SELF = 1, LIST };
-
 /* Of one call; the rows of a batch are few enough to stay in a processor's cache. */
 enum { BATCH_ROWS = 256 };
 
@@ -168,10 +165,8 @@ static void open_sink(lua_State *L, struct tpb_copy *copy, struct sink *s)
     s->copy = copy;
     s->columns = tp_op_columns(copy->call->op);
     s->binary = tp_op_rows_are_binary(copy->call->op);
-    lua_getiuservalue(L, SELF, TPB_COPY_DB);
-    int db_index = lua_gettop(L);
-    int codecs = tpb_db_push_codecs(L, copy->db, db_index);
-    tpb_rows_init(&s->rows, L, TPB_WANT_ALL, &copy->decode, &copy->scratch, db_index, codecs,
+    int codecs = tpb_db_push_codecs(L, copy->db, TPB_AT_DB);
+    tpb_rows_init(&s->rows, L, TPB_WANT_ALL, &copy->decode, &copy->scratch, TPB_AT_DB, codecs,
                   &copy->err);
     tpb_rows_begin_single(&s->rows, copy->call->op);
 }
@@ -189,7 +184,7 @@ static bool take_row(struct sink *s, const char *data, size_t len, lua_Integer n
         s->copy->failed = true;
         return false;
     }
-    lua_rawseti(s->L, LIST, n);
+    lua_rawseti(s->L, TPB_AT_ARGUMENT, n);
     s->copy->rows++;
     return true;
 }
@@ -210,7 +205,7 @@ static bool take_rows(lua_State *L, struct tpb_copy *copy)
         n += take_row(&s, data, len, n + 1);
     }
     copy->bytes += (lua_Integer)size;
-    lua_settop(L, LIST);
+    lua_settop(L, TPB_AT_CALL);
     lua_pushboolean(L, 1);
     return n > 0;
 }
@@ -236,7 +231,7 @@ static bool take_string(lua_State *L, struct tpb_copy *copy)
 
 static int go_on_receiving(lua_State *L, struct tpb_call *call)
 {
-    struct tpb_copy *copy = lua_touserdata(L, SELF);
+    struct tpb_copy *copy = lua_touserdata(L, TPB_AT_COPY);
 
     for (;;) {
         if (copy->step == TP_DATA && !copy->failed &&
@@ -245,7 +240,7 @@ static int go_on_receiving(lua_State *L, struct tpb_call *call)
             lua_pushinteger(L, copy->bytes);
             return 3;
         }
-        lua_settop(L, LIST);
+        lua_settop(L, TPB_AT_CALL);
         if (copy->failed || (copy->step != TP_DATA && copy->step != TP_WAIT))
             break;
         copy->step = tpb_call_step(L, call, 0, &copy->err);
@@ -253,22 +248,19 @@ static int go_on_receiving(lua_State *L, struct tpb_call *call)
             return tpb_call_wait(L, call, go_on_receiving);
     }
     if (copy->failed || copy->step == TP_FAILED)
-        lua_pushboolean(L, 0);
-    else
-        lua_pushnil(L);
+        return 0;
+    lua_pushboolean(L, 0);
     lua_pushinteger(L, copy->rows);
     lua_pushinteger(L, copy->bytes);
     return 3;
 }
 
-int tpb_copy_next(lua_State *L)
+int tpb_copy_next(lua_State *L, tp_reactor *reactor)
 {
-    struct tpb_copy *copy = tpb_copy_check(L);
+    struct tpb_copy *copy = tpb_copy_enter(L, reactor);
 
-    lua_settop(L, LIST);
-    luaL_checkstack(L, LUA_MINSTACK, NULL);
     if (!copy->raw)
-        luaL_checktype(L, LIST, LUA_TTABLE);
+        luaL_checktype(L, TPB_AT_ARGUMENT, LUA_TTABLE);
     if (!copy->raw && tp_op_columns(copy->call->op) == NULL)
         return luaL_error(L, "the columns of the COPY are not known");
     return go_on_receiving(L, copy->call);

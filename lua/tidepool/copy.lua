@@ -4,7 +4,7 @@
 -- makes the statements of it: the COPY itself, and one that returns the same columns, for their names and types.
 -- @module tidepool.copy
 local compat = require "tidepool.compat"
-local core = require "tidepool.core"
+local failure = require "tidepool.failure"
 
 local pcall = compat.pcall -- the program's functions are called under it, and may yield
 
@@ -342,13 +342,11 @@ end
 
 -- The program's function has returned this with nil.
 local function give_up(run, why)
-    if getmetatable(why) == core.error_meta then
+    if failure.is(why) then
         run.gave_up = why
     else
         run.refused = "the program's function failed: " .. tostring(why)
-        run.gave_up = setmetatable({
-            kind = "validation", message = run.refused, retryable = false, attempts = 0,
-        }, core.error_meta)
+        run.gave_up = failure.new("validation", run.refused)
     end
 end
 
@@ -413,7 +411,7 @@ local function receive_rows(run, sink)
         tell(run, rows, bytes)
         got, rows, bytes = copy:_next(list)
     end
-    if got == nil then
+    if got == false then
         tell(run, rows, bytes, true)
     end
 end
@@ -432,7 +430,7 @@ local function receive_strings(run, sink)
         tell(run, rows, bytes)
         text, rows, bytes = copy:_next()
     end
-    if text == nil then
+    if text == false then
         tell(run, rows, bytes, true)
     end
 end
@@ -449,6 +447,12 @@ local function receive_file(run, file)
     end
 end
 
+-- An end that could not be waited for leaves the connection in the middle of the COPY: it is given up.
+local function ended(copy, ...)
+    copy:_give_up()
+    return ...
+end
+
 -- Begins, calls fn(run, ...) with the source or the sink, and ends.
 local function execute(self, sql, plan, fn, program)
     local copy, err = self:_copy(sql, plan)
@@ -458,15 +462,15 @@ local function execute(self, sql, plan, fn, program)
     local run = { copy = copy, raw = plan.raw, progress = plan.progress, told = 0 }
     local ok, raised = pcall(fn, run, program)
     if not ok then
-        copy:_fail()
+        ended(copy, copy:_fail())
         error(raised, 0)
     elseif run.gave_up then
-        copy:_fail(run.refused)
+        ended(copy, copy:_fail(run.refused))
         return nil, run.gave_up
     elseif run.refused then
-        return copy:_fail(run.refused)
+        return ended(copy, copy:_fail(run.refused))
     end
-    return copy:_finish(run.stopped)
+    return ended(copy, copy:_finish(run.stopped))
 end
 
 -- ------------------------------------------------------------------- methods

@@ -120,9 +120,10 @@ local function park(hub, key)
 end
 
 -- Of what a method returned: its results, or that it has to wait.
-local function settle(hub, first, call, key, ...)
+local function settle(hub, ...)
+    local first, call, key = ...
     if first ~= waits then
-        return first, call, key, ...
+        return ...
     end
     park(hub, key)
     return settle(hub, resume(call))
