@@ -161,6 +161,9 @@ end
 
 -- ---------------------------------------------------------------------- runs
 
+--- A pcall whose function may wait, as a program of that Lua and loop has one.
+M.pcall = compat.pcall
+
 -- What a failed task leaves: its error as it is, for busted, and where it was.
 local function guarded(fn)
     if _VERSION == "Lua 5.1" and not rawget(_G, "jit") then
@@ -276,6 +279,7 @@ local function new(name)
         return nil, loop:match "^[^\n]*"
     end
     loop.name = name
+    loop.pcall = M.pcall
     add_runs(loop)
     add_databases(loop)
     return loop
