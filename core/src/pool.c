@@ -248,7 +248,8 @@ enum tp_acquired tp__pool_acquire(tp_pool *pool, struct tp_waiter *waiter, struc
         if (waiter->slot != NULL)
             note_sql_locked(waiter->slot, waiter->sql, waiter->sql_len);
         how = waiter->slot != NULL ? TP_ACQUIRED : join_queue_locked(pool, waiter, err);
-        ring |= how == TP_QUEUED;
+        /* When all are lent the housekeeper can do nothing, and hears of the next return. */
+        ring |= how == TP_QUEUED && pool->counts[TP_SLOT_LEASED] < pool->limits.max;
     }
     pthread_mutex_unlock(&pool->lock);
     if (ring)
