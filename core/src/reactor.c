@@ -16,6 +16,7 @@ struct tp_reactor {
     size_t waiting;       /* seats that are taken */
     int64_t asleep_until; /* the loop waits for the descriptor until then; INT64_MIN: not */
     int alarm_fd;         /* a timerfd(2), or -1 */
+    int64_t alarm_at;     /* when it goes off; TP_NEVER: it is not set */
     unsigned fork_count;
     int refs;
 };
@@ -104,6 +105,7 @@ static bool open_descriptors(tp_reactor *reactor)
     reactor->count = reactor->waiting = 0;
     reactor->asleep_until = INT64_MIN;
     reactor->alarm_fd = -1;
+    reactor->alarm_at = TP_NEVER;
     reactor->fork_count = tp__fork_count;
     if (!tp__bell_init(&reactor->bell))
         return false;
@@ -165,6 +167,14 @@ void tp_op_use(tp_op *op, tp_reactor *reactor, uintptr_t owner)
         reactor->refs++;
 }
 
+/* A loop that sleeps for nobody any more is to hear of it. */
+static void one_less(tp_reactor *reactor)
+{
+    reactor->waiting--;
+    if (reactor->waiting == 0 && reactor->asleep_until != INT64_MIN)
+        tp__wake_ring(reactor->bell.wake);
+}
+
 void tp__reactor_leave(tp_op *op)
 {
     struct tp_seat *seat = &op->seat;
@@ -177,7 +187,7 @@ void tp__reactor_leave(tp_op *op)
         if (seat->called)
             tp__list_remove(&seat->link);
         if (seat->taken)
-            reactor->waiting--;
+            one_less(reactor);
         if (seat->watched && !tp__op_is_dispossessed(op))
             tp__watch_leave(tp__conn_watch(op->conn));
     } else {
@@ -266,22 +276,28 @@ static bool open_alarm(tp_reactor *reactor)
     return fd >= 0;
 }
 
-/* A time of zero would mean no alarm. */
+/* One that is set to an earlier time may go off for nothing: that costs less than to set it
+ * for every wait. A time of zero would mean no alarm. */
 bool tp_reactor_set_alarm(tp_reactor *reactor)
 {
     int64_t until = tp_reactor_sleep(reactor);
-    struct itimerspec when = {.it_value = {0, 0}};
-    if (until != TP_NEVER)
-        when.it_value = tp__timespec(until > 0 ? until : 1);
-    return open_alarm(reactor) &&
-           timerfd_settime(reactor->alarm_fd, TFD_TIMER_ABSTIME, &when, NULL) == 0;
+    if (!open_alarm(reactor))
+        return false;
+    if (until >= reactor->alarm_at)
+        return true;
+    struct itimerspec when = {.it_value = tp__timespec(until > 0 ? until : 1)};
+    if (timerfd_settime(reactor->alarm_fd, TFD_TIMER_ABSTIME, &when, NULL) != 0)
+        return false;
+    reactor->alarm_at = until;
+    return true;
 }
 
 static void clear_alarm(tp_reactor *reactor)
 {
     uint64_t count;
-    ssize_t got = reactor->alarm_fd >= 0 ? read(reactor->alarm_fd, &count, sizeof count) : 0;
-    (void)got;
+    if (reactor->alarm_fd >= 0 &&
+        read(reactor->alarm_fd, &count, sizeof count) == (ssize_t)sizeof count)
+        reactor->alarm_at = TP_NEVER;
 }
 
 static void on_ready(void *ctx, void *user, int events)
