@@ -1,5 +1,6 @@
 /* Mending: cancelling what still runs, rolling back what is open, pinging. */
 #include <stdlib.h>
+#include <time.h>
 
 #include "clock.h"
 #include "conn.h"
@@ -24,13 +25,20 @@ enum {
 struct tp_cancel {
     struct tp_errand errand;
     PGcancel *request;
+    bool twice;
 };
 
+/* Where nobody looks whether it was heeded, it is sent again: see CANCEL_AGAIN_US. */
 static void cancel_run(struct tp_errand *errand)
 {
     struct tp_cancel *cancel = TP_CONTAINER(errand, struct tp_cancel, errand);
+    const struct timespec pause = {.tv_nsec = CANCEL_AGAIN_US * 1000L};
     char why[256];
     (void)PQcancel(cancel->request, why, sizeof why);
+    if (cancel->twice) {
+        nanosleep(&pause, NULL);
+        (void)PQcancel(cancel->request, why, sizeof why);
+    }
 }
 
 static void cancel_destroy(struct tp_errand *errand)
@@ -47,13 +55,14 @@ void tp__conn_forget_cancel(struct tp_conn *conn)
     conn->cancel = NULL;
 }
 
-static bool send_cancel(struct tp_conn *conn)
+static bool send_cancel(struct tp_conn *conn, bool twice)
 {
     struct tp_cancel *cancel = calloc(1, sizeof *cancel);
     if (cancel == NULL)
         return false;
     cancel->errand.run = cancel_run;
     cancel->errand.destroy = cancel_destroy;
+    cancel->twice = twice;
     cancel->request = PQgetCancel(conn->pg);
     if (cancel->request == NULL) {
         free(cancel);
@@ -71,7 +80,7 @@ static bool send_cancel(struct tp_conn *conn)
 /* Nobody waits for the answer: the thread of the errand ends by itself. */
 void tp__conn_cancel_behind(struct tp_conn *conn)
 {
-    if (conn->state == TP_CONN_ASKING && send_cancel(conn))
+    if (conn->state == TP_CONN_ASKING && send_cancel(conn, true))
         tp__conn_forget_cancel(conn);
 }
 
@@ -137,7 +146,7 @@ static enum tp_step wait_on(struct tp_conn *conn)
     if (tp_now() < conn->cancel_again)
         return TP_WAIT;
     conn->cancel_again = TP_NEVER;
-    return send_cancel(conn) ? TP_WAIT : TP_FAILED;
+    return send_cancel(conn, false) ? TP_WAIT : TP_FAILED;
 }
 
 static enum tp_step reset_on(struct tp_conn *conn, int ready)
@@ -175,7 +184,7 @@ enum tp_step tp__conn_step_reset(struct tp_conn *conn, int ready)
     if (!conn->mending) {
         begin_mending(conn);
         ready = 0;
-        if (conn->state == TP_CONN_ASKING && !send_cancel(conn))
+        if (conn->state == TP_CONN_ASKING && !send_cancel(conn, false))
             return end_mending(conn, TP_FAILED);
     }
     if (tp_now() >= conn->deadline)
