@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Makes sure that the packages for a task are there: deps.sh build | demo | test | lint | bench (several may be named).
+# Makes sure that the packages for tasks are there: deps.sh [build] [demo] [test] [openresty] [lint] [bench].
 #
 # On Debian and its kin, with root or sudo, installs what is missing; silent and quick when nothing is. Elsewhere, or
 # without the rights, says exactly what is missing (by Debian's names) and ends with 1. A thing that is there without a
@@ -14,6 +14,9 @@ build=(gcc libc6-dev make pkg-config libpq-dev libssl-dev lua5.4 liblua5.4-dev)
 demo=("${build[@]}" postgresql lua-cjson iso-codes)
 # shellcheck disable=SC2034
 test=("${demo[@]}" lua-busted lua-system lua-luv lua-cqueues libcmocka-dev luarocks openssl valgrind)
+# For what runs in nginx: the example and its specs, and the benchmark. Debian starts the nginx that it installs.
+# shellcheck disable=SC2034
+openresty=(nginx-light libnginx-mod-http-lua libluajit2-5.1-dev curl procps wrk)
 # shellcheck disable=SC2034
 lint=("${build[@]}" libcmocka-dev lua-check clang clang-format clang-tidy shellcheck)
 # Only what make bench compares with; it runs without.
@@ -54,11 +57,11 @@ declare -A wanted=()
 [ $# -gt 0 ] || set -- build
 for task in "$@"; do
     case $task in
-        build | demo | test | lint | bench)
+        build | demo | test | openresty | lint | bench)
             declare -n list=$task
             for package in "${list[@]}"; do wanted[$package]=1; done
             unset -n list ;;
-        *) echo "usage: deps.sh [build] [demo] [test] [lint] [bench]" >&2; exit 2 ;;
+        *) echo "usage: deps.sh [build] [demo] [test] [openresty] [lint] [bench]" >&2; exit 2 ;;
     esac
 done
 mapfile -t missing < <(missing_of "${!wanted[@]}" | sort)

@@ -27,7 +27,7 @@ lint-lua:
 	@luacheck --quiet .
 
 lint-sh:
-	@shellcheck spec/support/*.sh spec/bench/*.sh spec/bench/peers/*.sh .ci/run
+	@shellcheck spec/support/*.sh spec/bench/*.sh spec/bench/peers/*.sh examples/openresty/*.sh .ci/run
 
 lint-format:
 	@clang-format --dry-run -Werror $(c_files)

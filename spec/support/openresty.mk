@@ -1,0 +1,21 @@
+# What runs in nginx: the example, and its benchmark.
+#
+#   make bench-openresty ROUNDS=5 SECONDS=3 POOL=16 PGMOON=folder-of-pgmoon
+
+.PHONY: demo-openresty bench-openresty module-jit
+
+module-jit:
+	@$(MAKE) -s $(parallel) LUA_VERSION=jit all
+
+demo-openresty: ## Show a service on nginx (examples/openresty) at work on a throwaway PostgreSQL
+	@spec/support/deps.sh demo openresty
+	@$(MAKE) module-jit
+	@env LUA_PATH='$(CURDIR)/lua/?.lua;$(CURDIR)/lua/?/init.lua;;' LUA_CPATH='$(abspath $(BUILD))/luajit/lua/?.so;;' \
+		spec/support/pg.sh run examples/openresty/demo.sh
+
+bench-openresty: ## Measure tidepool in nginx beside pgmoon: make bench-openresty ROUNDS=5 SECONDS=3 PGMOON=folder
+	@spec/support/deps.sh demo openresty
+	@$(MAKE) module-jit
+	@$(MAKE) -s $(parallel) bench-build
+	@$(LUA_ENV) spec/support/pg.sh run spec/bench/openresty.sh \
+		rounds=$(ROUNDS) seconds=$(SECONDS) pool=$(POOL) pgmoon=$(PGMOON) bin=$(bench_bin)
