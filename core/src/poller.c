@@ -33,7 +33,7 @@ bool tp__poller_init(struct tp_poller *poller)
     return poller->fd >= 0;
 }
 
-static bool control(struct tp_poller *poller, int what, int fd, int events, void *data)
+static bool control(const struct tp_poller *poller, int what, int fd, int events, void *data)
 {
     struct epoll_event event = {.data.ptr = data};
     if ((events & TP_READ) != 0)
@@ -55,9 +55,9 @@ static void forget_locked(struct tp_watch *watch)
     watch->user = NULL;
 }
 
-static void remove_locked(struct tp_watch *watch)
+static void remove_locked(const struct tp_poller *poller, struct tp_watch *watch)
 {
-    (void)control(watch->poller, EPOLL_CTL_DEL, watch->fd, 0, NULL);
+    (void)control(poller, EPOLL_CTL_DEL, watch->fd, 0, NULL);
     forget_locked(watch);
 }
 
@@ -70,7 +70,7 @@ void tp__poller_deinit(struct tp_poller *poller, bool forked)
         if (forked)
             forget_locked(watch);
         else
-            remove_locked(watch);
+            remove_locked(poller, watch);
     }
     pthread_mutex_unlock(&lock);
     if (poller->fd >= 0)
@@ -84,7 +84,7 @@ bool tp__poller_watch(struct tp_poller *poller, struct tp_watch *watch, int fd, 
     bool good = true;
     pthread_mutex_lock(&lock);
     if (watch->poller != NULL && (watch->poller != poller || watch->fd != fd))
-        remove_locked(watch);
+        remove_locked(watch->poller, watch);
     if (watch->poller == NULL) {
         good = control(poller, EPOLL_CTL_ADD, fd, events, watch);
         if (good)
@@ -115,7 +115,7 @@ void tp__watch_forget(struct tp_watch *watch, bool forked)
     if (watch->poller != NULL && forked)
         forget_locked(watch);
     else if (watch->poller != NULL)
-        remove_locked(watch);
+        remove_locked(watch->poller, watch);
     pthread_mutex_unlock(&lock);
 }
 
@@ -126,14 +126,14 @@ static int what_of(const struct epoll_event *event)
 }
 
 /* A connection that speaks while nobody waits would keep the set ready for ever. */
-static void report_locked(const struct epoll_event *event,
+static void report_locked(const struct tp_poller *poller, const struct epoll_event *event,
                           void (*ready)(void *ctx, void *user, int events), void *ctx)
 {
     struct tp_watch *watch = event->data.ptr;
     if (watch == NULL) {
         ready(ctx, NULL, what_of(event));
     } else if (watch->user == NULL) {
-        remove_locked(watch);
+        remove_locked(poller, watch);
     } else {
         void *user = watch->user;
         watch->user = NULL;
@@ -150,7 +150,7 @@ void tp__poller_look(struct tp_poller *poller, void (*ready)(void *ctx, void *us
     do {
         count = epoll_wait(poller->fd, events, EVENTS_AT_ONCE, 0);
         for (int i = 0; i < count; i++)
-            report_locked(&events[i], ready, ctx);
+            report_locked(poller, &events[i], ready, ctx);
     } while (count == EVENTS_AT_ONCE);
     pthread_mutex_unlock(&lock);
 }

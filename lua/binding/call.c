@@ -144,7 +144,7 @@ int tpb_call_resume(lua_State *L)
     struct tpb_call *call = luaL_checkudata(L, 1, TPB_OP);
     tpb_go_on *go_on = call->go_on;
     if (go_on == NULL)
-        luaL_error(L, "a call that does not wait cannot be resumed");
+        return luaL_error(L, "a call that does not wait cannot be resumed");
     int top = lua_gettop(call->frame) - 1;
     luaL_checkstack(L, top + LUA_MINSTACK, "too many values in a call that waits");
     lua_settop(L, 0); /* whoever resumes it has it, and so has what it waits in */
