@@ -585,10 +585,18 @@ static void *keep_busy(void *arg)
         live_begin(op, NULL, &ask);
         wrong += live_collect(op, &ask, &result) != TP_DONE;
         live_result_free(result);
-        tp_pool_forget_types(tp_share_pool(busy->share));
     }
     tp_op_free(op);
     return (void *)wrong;
+}
+
+/* Takes all of the locks, again and again. */
+static void *forget_often(void *arg)
+{
+    struct busy *busy = arg;
+    while (!atomic_load(&busy->stop))
+        tp_pool_forget_types(tp_share_pool(busy->share));
+    return NULL;
 }
 
 static int ask_and_close(void *arg)
@@ -612,8 +620,8 @@ static void a_child_of_a_busy_parent_finds_everything_whole(void **state)
     tp_share *mine = OPEN("name=main");
     struct busy busy = {.share = JOIN("name=main")};
     pthread_t threads[2];
-    for (int i = 0; i < 2; i++)
-        assert_int_equal(pthread_create(&threads[i], NULL, keep_busy, &busy), 0);
+    assert_int_equal(pthread_create(&threads[0], NULL, keep_busy, &busy), 0);
+    assert_int_equal(pthread_create(&threads[1], NULL, forget_often, &busy), 0);
     for (int i = 0; i < fake_rounds(40); i++)
         in_child(ask_and_close, &mine);
     atomic_store(&busy.stop, true);

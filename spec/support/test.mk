@@ -4,6 +4,9 @@ test_helpers = $(patsubst %.c,$(OUT)/obj/%.o,$(filter-out spec/core/test_%,$(wil
 core_tests = $(patsubst spec/core/%.c,$(OUT)/test-bin/%,$(wildcard spec/core/test_*.c))
 binding_tests = $(patsubst spec/binding/%.c,$(OUT)/test-bin/%,$(wildcard spec/binding/*.c))
 
+# A module of the specs, where the Lua that runs them finds it.
+process_module = $(OUT)/lua/spec/support/process.so
+
 # Which programs there are for a Lua: those of the core and those that embed Lua are for 5.4 only.
 programs = $(if $(filter 5.4,$(LUA_VERSION)),$(core_tests) $(binding_tests)) \
 	$(if $(filter asan tsan,$(VARIANT))$(filter jit,$(LUA_VERSION)),$(lua_host))
@@ -37,7 +40,11 @@ run-tests:
 	@$(MAKE) -s $(parallel) all test-programs
 	@$(LUA_ENV) BUSTED_ARGS='$(ARGS)' spec/support/run_tests.sh $(VARIANT) $(OUT) $(FILE)
 
-test-programs: $(programs)
+test-programs: $(programs) $(process_module)
+
+$(process_module): $(OUT)/obj/spec/support/process.o
+	@mkdir -p $(@D)
+	$(CC) $(TP_CFLAGS) $(LDFLAGS) -shared -Wl,-z,nodelete -o $@ $^
 
 $(lua_host): $(OUT)/obj/spec/support/lua_host.o
 	@mkdir -p $(@D)
@@ -52,5 +59,6 @@ $(binding_tests): $(OUT)/test-bin/%: $(OUT)/obj/spec/binding/%.o $(binding_objec
 	@mkdir -p $(@D)
 	$(CC) $(TP_CFLAGS) $(LDFLAGS) -o $@ $^ $(LIBS) $(LUA_LIBS) -lm
 
+-include $(OUT)/obj/spec/support/process.d
 -include $(patsubst $(OUT)/test-bin/%,$(OUT)/obj/spec/core/%.d,$(core_tests)) $(patsubst %.o,%.d,$(test_helpers))
 -include $(patsubst $(OUT)/test-bin/%,$(OUT)/obj/spec/binding/%.d,$(binding_tests))
