@@ -30,11 +30,13 @@ local loops = {
         end)
         uv.run()
     end,
-    copas = copas and function(tasks)
+    copas = copas and function(tasks, have_ended)
         for _, task in ipairs(tasks) do
             copas.addthread(task)
         end
-        copas.loop()
+        while not have_ended() do -- that of copas has no end in some versions
+            copas.step(1)
+        end
     end,
 }
 
@@ -48,7 +50,7 @@ local function run(name, ...)
             failed = failed or (not ok and { err })
         end
     end
-    loops[name](tasks)
+    loops[name](tasks, function() return ended == #tasks end)
     if failed then
         error(failed[1], 0)
     end
@@ -330,6 +332,7 @@ end
 
 describe_if(cqueues, "copy whose wait is ended by the event loop", function()
     local db, torn
+    local torn_down = {}
     local loop = require "tidepool.await.cqueues"
 
     setup(function()
@@ -338,7 +341,7 @@ describe_if(cqueues, "copy whose wait is ended by the event loop", function()
             wait = function(...)
                 if torn then
                     torn = false
-                    error("torn down", 0)
+                    error(torn_down, 0)
                 end
                 return loop.wait(...)
             end,
@@ -366,20 +369,21 @@ describe_if(cqueues, "copy whose wait is ended by the event loop", function()
                 return next_row()
             end)
             assert.is_false(ok)
-            assert.equal("torn down", err)
+            assert.equal(torn_down, err)
             assert.equal(pid, assert(conn:value "select pg_backend_pid()"))
             assert.equal(0, conn:value "select count(*) from copy_torn")
             ok, err = compat.pcall(conn.copy_out, conn, "(select g, pg_sleep(0.001) from generate_series(1, 100000) g)",
                 function() torn = true end)
             assert.is_false(ok)
-            assert.equal("torn down", err)
+            assert.equal(torn_down, err)
             assert.equal(pid, assert(conn:value "select pg_backend_pid()"))
             conn:release()
         end)
     end)
 end)
 
-describe_if(cqueues and uv, "copy that moves between loops", function()
+-- Where copas is there and cannot tell whether it runs, no coroutine is known to be out of its hands.
+describe_if(cqueues and uv and not copas, "copy that moves between loops", function()
     local db
 
     setup(function()
