@@ -196,7 +196,8 @@ void tp_pool_release(tp_pool *pool);
 
 /* Closes the pool: waiters get TP_ERR_POOL_CLOSED, idle connections end, leased
  * ones end when they come back. Waits for the housekeeper, at most about the
- * time of one poll. Idempotent. Thread: any. */
+ * time of one poll; with pool.max_total also for the server to have ended them,
+ * for half a second at most. Idempotent. Thread: any. */
 void tp_pool_close(tp_pool *pool);
 
 /* Takes no new work, then waits until every lease has come back or the
@@ -615,6 +616,7 @@ enum tp_close_reason {
     TP_CLOSE_SERVER_GONE, /* older than a known restart of the server */
     TP_CLOSE_POOL_CLOSED,
     TP_CLOSE_DISCARDED, /* the borrower said so */
+    TP_CLOSE_BUDGET,    /* another process waits for its place (pool.max_total) */
     TP_CLOSE_REASONS
 };
 const char *tp_close_reason_name(enum tp_close_reason reason);
@@ -622,6 +624,9 @@ const char *tp_close_reason_name(enum tp_close_reason reason);
 struct tp_stats {
     int total, idle, active, connecting, mending, waiting; /* connections now; waiters now */
     int max, min;
+    /* of all processes together: pool.max_total, 0 without one; connections that count; and
+     * processes that share it */
+    int budget_max, budget_used, budget_processes;
     uint64_t acquires, acquire_timeouts, acquire_cancels;
     uint64_t connects, connect_failures, closed[TP_CLOSE_REASONS];
     uint64_t queries, query_failures, retries,

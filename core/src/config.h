@@ -14,6 +14,8 @@
 struct tp_settings {
     bool configured;
     int pool_min, pool_max, pool_max_waiting; /* max_waiting 0: no limit */
+    int pool_max_total;                       /* 0: no limit */
+    const char *pool_budget;                  /* NULL: the server's; borrowed */
     int64_t acquire_timeout_us;               /* 0: a caller does not wait at all */
     int64_t connect_timeout_us;               /* TP_NEVER: no limit */
     int64_t idle_timeout_us, max_lifetime_us; /* 0: off */

@@ -141,6 +141,8 @@ static void build_settings(tp_config *config)
         .pool_min = count_of(config, TP_OPT_POOL_MIN),
         .pool_max = count_of(config, TP_OPT_POOL_MAX),
         .pool_max_waiting = count_of(config, TP_OPT_MAX_WAITING),
+        .pool_max_total = count_of(config, TP_OPT_MAX_TOTAL),
+        .pool_budget = tp__config_text(config, TP_OPT_BUDGET),
         .acquire_timeout_us = us_of(config, TP_OPT_ACQUIRE_TIMEOUT),
         .connect_timeout_us = connect_timeout > 0 ? connect_timeout : TP_NEVER,
         .idle_timeout_us = us_of(config, TP_OPT_IDLE_TIMEOUT),

@@ -7,6 +7,8 @@
 
 #include "error.h"
 
+#define BUDGET_LETTERS "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-."
+
 /* ---------------------------------------------------------------- environment */
 
 static const char *process_env(void *ctx, const char *name)
@@ -195,9 +197,37 @@ static enum tp_status check_pair(tp_config *config, enum tp_option_id low, enum 
     return TP_OK;
 }
 
+/* The name becomes that of a file, so it has letters, digits and a few signs. */
+static bool budget_name_valid(const char *name)
+{
+    size_t len = strlen(name);
+    return len <= 64 && name[0] != '.' && strspn(name, BUDGET_LETTERS) == len;
+}
+
+static enum tp_status check_budget(tp_config *config, struct tp_error *err)
+{
+    const char *name = tp__config_text(config, TP_OPT_BUDGET);
+    char label[TP_LABEL_ROOM];
+    bool limited = tp__config_number(config, TP_OPT_MAX_TOTAL) > 0;
+    tp__config_label_of(config, TP_OPT_BUDGET, label);
+    if (name != NULL && !budget_name_valid(name)) {
+        return tp__error_set(err, TP_ERR_VALIDATION,
+                             "%s must be at most 64 letters, digits, '_', '-' and '.', and not "
+                             "begin with '.'",
+                             label);
+    }
+    if (name != NULL && !limited) {
+        return tp__error_set(err, TP_ERR_VALIDATION, "%s needs pool.max_total", label);
+    }
+    return limited ? check_pair(config, TP_OPT_POOL_MIN, TP_OPT_MAX_TOTAL, err) : TP_OK;
+}
+
 static enum tp_status check_numbers(tp_config *config, struct tp_error *err)
 {
     enum tp_status status = check_pair(config, TP_OPT_POOL_MIN, TP_OPT_POOL_MAX, err);
+    if (status == TP_OK) {
+        status = check_budget(config, err);
+    }
     return status != TP_OK ? status : check_pair(config, TP_OPT_RETRY_BASE, TP_OPT_RETRY_MAX, err);
 }
 

@@ -35,6 +35,9 @@ struct tp_conn_env {
 
 /* Begins to connect. NULL (and err) when memory or threads are short. */
 struct tp_conn *tp__conn_open(const struct tp_conn_env *env, struct tp_error *err);
+/* A duplicate of the socket, for tp__budget_linger. libpq closes the socket itself when the
+ * server has ended, or when nothing could be made of it. */
+int tp__conn_dup_socket(const struct tp_conn *conn);
 /* Closes at once, without waiting; `forked` closes only the descriptor. */
 void tp__conn_close(struct tp_conn *conn, bool forked);
 

@@ -1,12 +1,14 @@
 /* Making a connection: names are resolved by an errand, then libpq is polled until it
  * is through or our own deadline has passed (PQconnectPoll ignores connect_timeout). */
 #include <ctype.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "budget.h"
 #include "clock.h"
 #include "conn.h"
 #include "conn_impl.h"
@@ -265,6 +267,13 @@ struct tp_conn *tp__conn_open(const struct tp_conn_env *env, struct tp_error *er
         return NULL;
     }
     return conn;
+}
+
+int tp__conn_dup_socket(const struct tp_conn *conn)
+{
+    int fd = conn->pg != NULL ? PQsocket(conn->pg) : -1;
+    int copy = fd >= 0 ? fcntl(fd, F_DUPFD_CLOEXEC, 3) : -1;
+    return fd < 0 ? TP_BUDGET_ENDED : copy < 0 ? TP_BUDGET_UNSEEN : copy;
 }
 
 /* In a forked child PQfinish would tell the server goodbye in the parent's name, so the

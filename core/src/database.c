@@ -1,7 +1,12 @@
 #include "database.h"
 
+#include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
+#include "budget.h"
+#include "description.h"
 #include "error.h"
 #include "op.h"
 #include "registry.h"
@@ -64,6 +69,11 @@ static bool look_at_connection(void *connection)
     return tp__conn_look(connection);
 }
 
+static int dup_socket(void *connection)
+{
+    return tp__conn_dup_socket(connection);
+}
+
 static void close_connection(void *connection, bool forked)
 {
     tp__conn_close(connection, forked);
@@ -74,6 +84,7 @@ static const struct tp_pool_vtable connections = {
     .step = step_connection,
     .look = look_at_connection,
     .close = close_connection,
+    .socket = dup_socket,
 };
 
 /* --------------------------------------------------------------------- open */
@@ -89,12 +100,13 @@ static void free_database(void *ctx)
     free(database);
 }
 
-struct tp_database *tp__database_open(tp_config *config, struct tp_error *err)
+/* One process can have at most what all may have together. */
+static struct tp_pool_limits limits_of(const struct tp_settings *settings)
 {
-    const struct tp_settings *settings = tp__config_settings(config);
-    struct tp_pool_limits limits = {
+    int total = settings->pool_max_total;
+    return (struct tp_pool_limits){
         .min = settings->pool_min,
-        .max = settings->pool_max,
+        .max = total > 0 && total < settings->pool_max ? total : settings->pool_max,
         .max_waiting = settings->pool_max_waiting,
         .idle_timeout_us = settings->idle_timeout_us,
         .max_lifetime_us = settings->max_lifetime_us,
@@ -103,14 +115,57 @@ struct tp_database *tp__database_open(tp_config *config, struct tp_error *err)
         .connect_base_us = settings->retry_base_us,
         .connect_max_us = settings->retry_max_us,
     };
+}
+
+/* Pools that nobody has named a budget for share that of their server, database and role. */
+static void name_budget(const tp_config *config, char out[TP_BUDGET_NAME_ROOM])
+{
+    static const char *const words[] = {"host", "hostaddr", "port", "dbname", "user"};
+    const char *name = tp__config_settings(config)->pool_budget;
+    struct tp_conninfo info = tp__config_conninfo(config);
+    uint64_t hash = 0;
+    for (size_t w = 0; w < sizeof words / sizeof *words; w++) {
+        hash *= 31;
+        for (size_t i = 0; info.keywords[i] != NULL; i++) {
+            if (strcmp(info.keywords[i], words[w]) == 0)
+                hash ^= tp__sql_hash(info.values[i], strlen(info.values[i]));
+        }
+    }
+    if (name != NULL)
+        snprintf(out, TP_BUDGET_NAME_ROOM, "%s", name);
+    else
+        snprintf(out, TP_BUDGET_NAME_ROOM, "@%016" PRIx64, hash);
+}
+
+static enum tp_status new_budget(struct tp_budget **out, const tp_config *config,
+                                 struct tp_error *err)
+{
+    char name[TP_BUDGET_NAME_ROOM];
+    int total = tp__config_settings(config)->pool_max_total;
+    *out = NULL;
+    if (total == 0)
+        return TP_OK;
+    name_budget(config, name);
+    return tp__budget_new(out, name, total, err);
+}
+
+struct tp_database *tp__database_open(tp_config *config, struct tp_error *err)
+{
+    const struct tp_settings *settings = tp__config_settings(config);
+    struct tp_pool_limits limits = limits_of(settings);
+    struct tp_budget *budget;
+    if (new_budget(&budget, config, err) != TP_OK)
+        return NULL;
     struct tp_database *database = calloc(1, sizeof *database);
     if (database == NULL || !tp__shelf_init(&database->shelf, settings->statement_cache_size)) {
+        tp__budget_free(budget);
         free(database);
         tp__error_set(err, TP_ERR_MEMORY, "out of memory for a pool");
         return NULL;
     }
     if (tp__pool_new(&database->pool, &limits, &connections, database, free_database, err) !=
         TP_OK) {
+        tp__budget_free(budget);
         tp__shelf_deinit(&database->shelf);
         free(database);
         return NULL;
@@ -122,6 +177,7 @@ struct tp_database *tp__database_open(tp_config *config, struct tp_error *err)
     database->config = config;
     database->settings = settings;
     database->pool->configured = settings->configured;
+    database->pool->budget = budget;
     return database;
 }
 

@@ -15,6 +15,7 @@
 
 #include "clock.h"
 #include "error.h"
+#include "pool_budget.h"
 
 enum {
     /* A caller who waits sees another attempt at least this often, whatever the
@@ -105,7 +106,7 @@ static void close_slots(tp_pool *pool)
         void *connection = tp__slot_take_connection_locked(slot);
         pthread_mutex_unlock(&pool->lock);
         disarm(pool, slot);
-        pool->vtable->close(connection, false);
+        tp__pool_close_connection(pool, connection);
         tp__pool_event(pool, TP_EVENT_REMOVE, slot->backend_pid, 0, NULL, "%s",
                        tp_close_reason_name(slot->reason));
         pthread_mutex_lock(&pool->lock);
@@ -176,9 +177,11 @@ static int connects_due_locked(const tp_pool *pool, int64_t now)
     return pool->counts[TP_SLOT_OPENING] == 0 && now >= next_attempt_locked(pool) ? 1 : 0;
 }
 
-static void begin_connects_locked(tp_pool *pool, int64_t now)
+static int begin_connects_locked(tp_pool *pool, int most, int64_t now)
 {
-    for (int due = connects_due_locked(pool, now); due > 0; due--) {
+    int due = connects_due_locked(pool, now);
+    int begun = due < most ? due : most;
+    for (int i = 0; i < begun; i++) {
         struct tp_list *first = tp__list_first(&pool->lists[TP_SLOT_EMPTY]);
         struct tp_slot *slot = TP_CONTAINER(first, struct tp_slot, link);
         slot->chore = TP_CHORE_OPEN;
@@ -187,6 +190,7 @@ static void begin_connects_locked(tp_pool *pool, int64_t now)
         slot->epoch = atomic_load(&pool->epoch);
         tp__slot_move_locked(slot, TP_SLOT_OPENING);
     }
+    return begun;
 }
 
 /* Lifetimes are spread over the last tenth, so that connections that were made
@@ -266,6 +270,16 @@ static bool says_server_gone(const struct tp_error *err)
     return strcmp(err->code, "57P02") == 0 || strcmp(err->code, "57P03") == 0;
 }
 
+static void tell_failure_locked(struct tp_slot *slot, const struct tp_error *err)
+{
+    tp_pool *pool = slot->pool;
+    connect_failed_locked(slot, err);
+    /* Before the lock is let go, so that a caller who is refused hears of it, too. */
+    tp__pool_event(pool, TP_EVENT_ERROR, 0, (int)pool->connect_failures_in_row, err->code, "%.400s",
+                   err->message);
+    tp__pool_report_state_locked(pool);
+}
+
 static void connect_failed(struct tp_slot *slot, const struct tp_error *err)
 {
     tp_pool *pool = slot->pool;
@@ -273,17 +287,33 @@ static void connect_failed(struct tp_slot *slot, const struct tp_error *err)
     void *connection = tp__slot_take_connection_locked(slot);
     pthread_mutex_unlock(&pool->lock);
     disarm(pool, slot);
-    if (connection != NULL)
-        pool->vtable->close(connection, false);
+    tp__pool_close_connection(pool, connection);
     if (says_server_gone(err))
         tp__pool_bump_epoch(pool);
     pthread_mutex_lock(&pool->lock);
-    connect_failed_locked(slot, err);
-    /* Before the lock is let go, so that a caller who is refused hears of it, too. */
-    tp__pool_event(pool, TP_EVENT_ERROR, 0, (int)pool->connect_failures_in_row, err->code, "%.400s",
-                   err->message);
-    tp__pool_report_state_locked(pool);
+    tell_failure_locked(slot, err);
     pthread_mutex_unlock(&pool->lock);
+}
+
+/* Takes places in the budget without the pool's lock; how many connections are due may have
+ * changed meanwhile. */
+static void begin_connects(tp_pool *pool)
+{
+    struct tp_error err;
+    int granted = 0, begun = 0;
+    pthread_mutex_lock(&pool->lock);
+    int wanted = connects_due_locked(pool, tp_now());
+    int demand = pool->waiting - pool->counts[TP_SLOT_OPENING];
+    pthread_mutex_unlock(&pool->lock);
+    enum tp_status status = tp__pool_budget_take(pool, wanted, demand, &granted, &err);
+    pthread_mutex_lock(&pool->lock);
+    if (status == TP_OK)
+        begun = begin_connects_locked(pool, granted, tp_now());
+    else if (pool->counts[TP_SLOT_EMPTY] > 0)
+        tell_failure_locked(
+            TP_CONTAINER(tp__list_first(&pool->lists[TP_SLOT_EMPTY]), struct tp_slot, link), &err);
+    pthread_mutex_unlock(&pool->lock);
+    tp__pool_budget_give(pool, granted - begun);
 }
 
 /* ------------------------------------------------------------------- chores */
@@ -408,7 +438,7 @@ static int64_t next_pass_due(tp_pool *pool)
 {
     pthread_mutex_lock(&pool->lock);
     int64_t now = tp_now();
-    int64_t due = now + SLEEP_AT_MOST_US;
+    int64_t due = earlier(now + SLEEP_AT_MOST_US, pool->budget_due);
     for (int i = 0; i < pool->limits.max; i++)
         due = earlier(due, slot_due_locked(&pool->slots[i], now));
     if (pool->connect_failures_in_row > 0 && connects_wanted_locked(pool) > 0 &&
@@ -421,13 +451,13 @@ static int64_t next_pass_due(tp_pool *pool)
 static void pass(tp_pool *pool)
 {
     bool rung = tp__wake_clear(pool->wake);
+    tp__pool_budget_pass(pool);
     pthread_mutex_lock(&pool->lock);
     reap_locked(pool, tp_now());
+    tp__pool_budget_reap_locked(pool, tp_now());
     pthread_mutex_unlock(&pool->lock);
     close_slots(pool);
-    pthread_mutex_lock(&pool->lock);
-    begin_connects_locked(pool, tp_now());
-    pthread_mutex_unlock(&pool->lock);
+    begin_connects(pool);
     step_slots(pool, rung);
 }
 
@@ -445,6 +475,8 @@ static bool open_epoll(tp_pool *pool)
 {
     struct epoll_event event = {.events = EPOLLIN, .data.ptr = NULL};
     pool->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+    if (pool->epoll_fd >= 0 && pool->budget != NULL && tp__budget_fd(pool->budget) >= 0)
+        (void)epoll_ctl(pool->epoll_fd, EPOLL_CTL_ADD, tp__budget_fd(pool->budget), &event);
     return pool->epoll_fd >= 0 &&
            epoll_ctl(pool->epoll_fd, EPOLL_CTL_ADD, tp__wake_fd(pool->wake), &event) == 0;
 }
@@ -472,11 +504,12 @@ bool tp__keeper_start_locked(tp_pool *pool)
  * closed by whoever brings them back. */
 static void close_the_rest(tp_pool *pool)
 {
+    int unused = 0;
     pthread_mutex_lock(&pool->lock);
     for (int i = 0; i < pool->limits.max; i++) {
         struct tp_slot *slot = &pool->slots[i];
         if (slot->state == TP_SLOT_OPENING && slot->connection == NULL)
-            tp__slot_move_locked(slot, TP_SLOT_EMPTY);
+            unused++, tp__slot_move_locked(slot, TP_SLOT_EMPTY);
         else if (slot->state != TP_SLOT_EMPTY && slot->state != TP_SLOT_LEASED &&
                  slot->state != TP_SLOT_CLOSING)
             tp__slot_close_locked(slot, TP_CLOSE_POOL_CLOSED);
@@ -488,6 +521,8 @@ static void close_the_rest(tp_pool *pool)
     }
     pool->keeper_started = false; /* from here on, whoever brings one back closes it */
     pthread_mutex_unlock(&pool->lock);
+    tp__pool_budget_give(pool, unused);
+    tp__pool_budget_leave(pool, TP_BUDGET_LEAVE_US);
 }
 
 void tp__keeper_stop(tp_pool *pool)

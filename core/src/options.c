@@ -107,6 +107,12 @@ static const struct tp_option rows[TP_OPTIONS] = {
     [TP_OPT_MAX_WAITING] = NUMBER(
         TP_OPTION_INT, "pool.max_waiting", "", "", "0", "0", 0, INT32_MAX,
         "How many callers may wait for a connection before others are refused; 0 is no limit."),
+    [TP_OPT_MAX_TOTAL] = NUMBER(
+        TP_OPTION_INT, "pool.max_total", "DB_POOL_MAX_TOTAL", "", "0", "0", 0, COUNT_MAX,
+        "The most connections of all processes together that share a budget; 0 is no limit."),
+    [TP_OPT_BUDGET] = TEXT(TP_OPTION_STRING, "pool.budget", "DB_POOL_BUDGET", "",
+                           "Name of the budget that pool.max_total is about; when not said, the "
+                           "server, database and role decide."),
     [TP_OPT_HEALTH_INTERVAL] =
         NUMBER(TP_OPTION_MS, "health.interval_ms", "", "", "30000", "30000", 0, MS_MAX,
                "How often idle connections are checked; 0 is never."),

@@ -6,7 +6,12 @@
 #include "clock.h"
 #include "error.h"
 #include "keeper.h"
+#include "pool_budget.h"
 #include "pool_report.h"
+
+/* How long whoever brings the last lease of a closed pool back waits for the server to end it;
+ * only with a budget, where others wait for that. */
+enum { LAST_ENDS_US = 100 * 1000 };
 
 /* ------------------------------------------------------------------- slots */
 
@@ -427,6 +432,8 @@ static bool settle_locked(struct tp_slot *slot, enum tp_fate fate, enum tp_close
             fate = TP_FATE_CLOSE, reason = TP_CLOSE_POOL_CLOSED;
         else if (tp__slot_is_worn_locked(slot, now, &worn))
             fate = TP_FATE_CLOSE, reason = worn;
+        else if (fate == TP_FATE_KEEP && tp__pool_budget_owes_locked(slot, now))
+            fate = TP_FATE_CLOSE, reason = TP_CLOSE_BUDGET;
     }
     if (fate == TP_FATE_KEEP) {
         tp__pool_serve_locked(slot, now);
@@ -445,12 +452,13 @@ static bool settle_locked(struct tp_slot *slot, enum tp_fate fate, enum tp_close
 static void close_here(struct tp_slot *slot, void *connection)
 {
     tp_pool *pool = slot->pool;
-    pool->vtable->close(connection, false);
+    tp__pool_close_connection(pool, connection);
     tp__pool_event(pool, TP_EVENT_REMOVE, slot->backend_pid, 0, NULL, "%s",
                    tp_close_reason_name(slot->reason));
     pthread_mutex_lock(&pool->lock);
     tp__slot_emptied_locked(slot);
     pthread_mutex_unlock(&pool->lock);
+    tp__pool_budget_leave(pool, LAST_ENDS_US);
 }
 
 bool tp__pool_return(struct tp_slot *slot, uint64_t generation, enum tp_fate fate,

@@ -1,6 +1,6 @@
 /* The pool: slots, the queue of waiters, and the hand-off between them.
  *
- * It knows nothing of PostgreSQL: connections are `void *` behind a vtable of four
+ * It knows nothing of PostgreSQL: connections are `void *` behind a vtable of a few
  * functions, so it is tested with integers. It does no I/O and calls nothing of
  * the vtable under its lock; what has to be done (connect, mend, close) is left on
  * a list for the housekeeper (keeper.h).
@@ -26,6 +26,7 @@
 
 #include "backoff.h"
 #include "bell.h"
+#include "budget.h"
 #include "events.h"
 #include "list.h"
 #include "stats.h"
@@ -71,6 +72,10 @@ struct tp_pool_vtable {
     /* Closes and frees. `forked`: in a child of the process that opened it, where
      * only the descriptor may be closed. */
     void (*close)(void *connection, bool forked);
+    /* A duplicate of its socket, on which it shows after `close` that the server has ended,
+     * too, or TP_BUDGET_ENDED or _UNSEEN. NULL: it always has. Asked for only when there is a
+     * budget. */
+    int (*socket)(void *connection);
 };
 
 struct tp_pool_limits {
@@ -165,6 +170,13 @@ struct tp_pool {
     int waiting;
     bool configured, draining, closed;
     _Atomic uint64_t epoch; /* bumped when the server is known to have gone */
+
+    /* what it may have of all processes' connections: pool_budget.h */
+    struct tp_budget *budget;            /* constant; NULL: as many as it likes */
+    struct tp_budget_debt debt;          /* guarded by lock, as the next two */
+    struct tp_budget_view budget_view;   /* as it was last asked */
+    bool budget_refused;                 /* then less was to be had than was wanted */
+    int64_t budget_due, budget_tried_at; /* the housekeeper's */
 
     /* the housekeeper's */
     bool keeper_started;

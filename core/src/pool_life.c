@@ -7,6 +7,7 @@
 #include "clock.h"
 #include "error.h"
 #include "keeper.h"
+#include "pool_budget.h"
 
 unsigned tp__fork_count;
 
@@ -108,8 +109,11 @@ void tp_pool_release(tp_pool *pool)
     tp_pool_close(pool);
     for (int i = 0; i < pool->limits.max; i++) {
         if (pool->slots[i].connection != NULL)
-            pool->vtable->close(pool->slots[i].connection, false);
+            tp__pool_close_connection(pool, pool->slots[i].connection);
     }
+    if (pool->budget != NULL)
+        tp__budget_leave(pool->budget, tp_now() + TP_BUDGET_LEAVE_US);
+    tp__budget_free(pool->budget);
     if (pool->free_ctx != NULL)
         pool->free_ctx(pool->ctx);
     tp__wake_release(pool->wake);
@@ -138,6 +142,8 @@ static void start_afresh(tp_pool *pool)
     for (int i = 0; i < pool->limits.max; i++)
         start_slot_afresh(pool, &pool->slots[i]);
     init_slots(pool);
+    tp__budget_forked(pool->budget); /* after their sockets: see budget_table.h */
+    pool->budget_refused = false;
     if (pool->epoll_fd >= 0)
         close(pool->epoll_fd);
     pool->epoll_fd = -1;

@@ -6,6 +6,7 @@
 
 #include "clock.h"
 #include "error.h"
+#include "pool_budget.h"
 
 /* ------------------------------------------------------------ explanations */
 
@@ -99,6 +100,12 @@ static void report_unreachable_locked(const tp_pool *pool, struct tp_error *err)
     err->attempts = (int)pool->connect_failures_in_row;
 }
 
+static void describe_budget(const struct tp_budget_view *view, char *out, size_t room)
+{
+    append(out, room, "; budget: %d of %d connections are taken, by %d process%s (pool.max_total)",
+           view->used, view->max, view->processes, view->processes == 1 ? "" : "es");
+}
+
 void tp__report_timeout_locked(const tp_pool *pool, int64_t waited_us, struct tp_error *err)
 {
     if (nothing_connects_locked(pool)) {
@@ -112,6 +119,8 @@ void tp__report_timeout_locked(const tp_pool *pool, int64_t waited_us, struct tp
     append(err->message, room, " (max %d: %d in use, %d connecting, %d being mended; %d waiting)",
            pool->limits.max, pool->counts[TP_SLOT_LEASED], pool->counts[TP_SLOT_OPENING],
            pool->counts[TP_SLOT_MENDING], pool->waiting);
+    if (pool->budget_refused)
+        describe_budget(&pool->budget_view, err->message, room);
     describe_holders(pool, tp_now(), err->message, room);
 }
 
@@ -158,6 +167,8 @@ const char *tp_close_reason_name(enum tp_close_reason reason)
         return "pool_closed";
     case TP_CLOSE_DISCARDED:
         return "discarded";
+    case TP_CLOSE_BUDGET:
+        return "budget";
     case TP_CLOSE_REASONS:
         break;
     }
@@ -199,6 +210,7 @@ void tp_pool_stats(tp_pool *pool, struct tp_stats *out)
     tp__histogram_summary(&pool->connect_times, &out->connect);
     tp__histogram_summary(&pool->query_times, &out->query);
     pthread_mutex_unlock(&pool->lock);
+    tp__pool_budget_stats(pool, out);
 }
 
 static enum tp_pool_state state_locked(const tp_pool *pool)

@@ -36,6 +36,18 @@ static void set_connections(lua_State *L, const struct tp_stats *stats)
     set_count(L, "min", (uint64_t)stats->min);
 }
 
+/* Only where there is one. */
+static void set_budget(lua_State *L, const struct tp_stats *stats)
+{
+    if (stats->budget_max == 0)
+        return;
+    lua_createtable(L, 0, 3);
+    set_count(L, "max", (uint64_t)stats->budget_max);
+    set_count(L, "used", (uint64_t)stats->budget_used);
+    set_count(L, "processes", (uint64_t)stats->budget_processes);
+    lua_setfield(L, -2, "budget");
+}
+
 static void set_counters(lua_State *L, const struct tp_stats *stats)
 {
     set_count(L, "acquires", stats->acquires);
@@ -77,6 +89,7 @@ void tpb_push_stats(lua_State *L, const struct tp_stats *stats)
 {
     lua_createtable(L, 0, 28);
     set_connections(L, stats);
+    set_budget(L, stats);
     set_counters(L, stats);
     set_closed(L, stats);
     set_errors(L, stats);
