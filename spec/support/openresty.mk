@@ -2,7 +2,7 @@
 #
 #   make bench-openresty ROUNDS=5 SECONDS=3 POOL=16 PGMOON=folder-of-pgmoon
 
-.PHONY: demo-openresty bench-openresty module-jit
+.PHONY: demo-openresty bench-openresty soak-openresty module-jit
 
 module-jit:
 	@$(MAKE) -s $(parallel) LUA_VERSION=jit all
@@ -19,3 +19,9 @@ bench-openresty: ## Measure tidepool in nginx beside pgmoon: make bench-openrest
 	@$(MAKE) -s $(parallel) bench-build
 	@$(LUA_ENV) spec/support/pg.sh run spec/bench/openresty.sh \
 		rounds=$(ROUNDS) seconds=$(SECONDS) pool=$(POOL) pgmoon=$(PGMOON) bin=$(bench_bin)
+
+soak-openresty: ## Abuse a service on nginx: clients that go, requests that exit, reloads: make soak-openresty REQUESTS=100000
+	@spec/support/deps.sh demo openresty
+	@$(MAKE) module-jit
+	@$(LUA_ENV) spec/support/pg.sh run sh -c '"$$TIDEPOOL_TEST_BINDIR/psql" -qX -d "$$DATABASE_URL" -f spec/bench/tables.sql \
+		&& exec $(LUA) spec/bench/openresty_abuse.lua requests=$(REQUESTS) reloads=$(RELOADS)'
