@@ -138,7 +138,7 @@ loops.each(function(loop)
         it("fails when a row does not come within timeout_ms", loop.tasks(function()
             local db = loop.open { pool = { min = 0, max = 1 } }
             local next_row, _, _, stream = db:each {
-                [[select i, pg_sleep(case i when 3 then 30 else 0 end)::text, repeat('x', 20000) -- more than the server keeps
+                [[select i, pg_sleep(case i when 3 then 30 else 0 end)::text, repeat('x', 20000)
                     from generate_series(1, 5) i]],
                 timeout_ms = 150,
             }

@@ -598,6 +598,9 @@ void tp_reactor_look(tp_reactor *reactor);
 bool tp_reactor_has_news(tp_reactor *reactor);
 /* The next operation that may go on; NULL: none for now. */
 tp_op *tp_reactor_next(tp_reactor *reactor);
+/* Makes the descriptor readable, so that whoever waits for it looks. */
+void tp_reactor_ring(tp_reactor *reactor);
+
 /* --------------------------------------------------------------- statistics */
 
 /* Percentiles of one histogram, in microseconds. */

@@ -348,6 +348,11 @@ tp_op *tp_reactor_next(tp_reactor *reactor)
     return op;
 }
 
+void tp_reactor_ring(tp_reactor *reactor)
+{
+    tp__wake_ring(reactor->bell.wake);
+}
+
 struct tp_bell *tp__reactor_bell(tp_reactor *reactor)
 {
     return &reactor->bell;

@@ -208,6 +208,13 @@ static int hub_next(lua_State *L)
     return 1;
 }
 
+/* hub:ring(): whoever waits for the descriptor is to look. */
+static int hub_ring(lua_State *L)
+{
+    tp_reactor_ring(reactor_of(L, 1));
+    return 0;
+}
+
 /* ------------------------------------------------------------------- module */
 
 static int set_await(lua_State *L)
@@ -238,7 +245,7 @@ static void set_hub_methods(lua_State *L)
 {
     static const luaL_Reg methods[] = {
         {"fd", hub_fd},     {"waiting", hub_waiting}, {"sleep", hub_sleep}, {"look", hub_look},
-        {"next", hub_next}, {"alarm", hub_alarm},     {NULL, NULL},
+        {"next", hub_next}, {"alarm", hub_alarm},     {"ring", hub_ring},   {NULL, NULL},
     };
     luaL_newmetatable(L, TPB_HUB);
     lua_pushcfunction(L, hub_gc);

@@ -38,19 +38,32 @@ local function new_hub(adapter)
     return hub
 end
 
---- Wakes those who may go on.
-function Hub:dispatch()
-    local reactor, tokens, wake = self.reactor, self.tokens, self.adapter.wake
+-- Wakes those who may go on. Returns whether the leader is among them.
+local function dispatch(hub)
+    local reactor, tokens, wake = hub.reactor, hub.tokens, hub.adapter.wake
+    local told_leader = false
     local key = reactor:next()
     while key do
         local token = tokens[key]
         tokens[key] = nil
         if token == nil then
-            self.early[key] = true
-        elseif token ~= leader then
+            hub.early[key] = true
+        elseif token == leader then
+            told_leader = true
+        else
             wake(token)
         end
         key = reactor:next()
+    end
+    return told_leader
+end
+
+--- The same in the middle of a call, while another task may wait for the descriptor: it looks when it has nothing more
+-- to wait for.
+function Hub:dispatch()
+    local told_leader = dispatch(self)
+    if self.watched and (told_leader or self.reactor:waiting() == 0) then
+        self.reactor:ring()
     end
 end
 
@@ -64,7 +77,7 @@ local function wait(hub)
         adapter.wait(reactor:fd(), reactor:sleep())
     end
     reactor:look()
-    hub:dispatch()
+    dispatch(hub)
 end
 
 -- A loop may end the wait by an error (it is being torn down): then nobody waits any more.
