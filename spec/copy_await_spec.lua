@@ -447,34 +447,4 @@ describe_if(cqueues and uv and not copas, "copy that moves between loops", funct
             assert.equal(200000, results[2].count)
         end
     end)
-
-    it("fails when its database waits with a loop that does not run it any more", function()
-        local mine = open { await = "cqueues" }
-        local next_row, count = numbers()
-        local result, err
-        local task = coroutine.create(function()
-            result, err = mine:copy_in("copy_moved", function()
-                if count() == 50000 then
-                    coroutine.yield() -- out of the loop's hands
-                end
-                return next_row()
-            end, { timeout_ms = 20000 })
-        end)
-        local loop = cqueues.new()
-        loop:wrap(function()
-            while count() < 50000 do
-                assert(coroutine.resume(task))
-                if count() < 50000 then
-                    cqueues.sleep(0.001)
-                end
-            end
-        end)
-        assert(loop:loop())
-        assert(coroutine.resume(task))
-        assert.equal("dead", coroutine.status(task))
-        fails("validation", result, err)
-        assert.matches("not run by it", err.message)
-        mine:close()
-        assert.equal(0, db:value "select count(*) from copy_moved")
-    end)
 end)

@@ -11,7 +11,7 @@ local tidepool = require "tidepool"
 local settings = { requests = 100000, reloads = 20, budget = 12, port = 18181, deadline = 420 }
 for _, word in ipairs(arg) do
     local name, value = word:match "^(%w+)=(%d+)$"
-    if settings[name or ""] == nil and not word:find "=$" then
+    if not name and not word:find "=$" or name and not settings[name] then
         error("soak-openresty: unknown setting " .. word, 0)
     elseif name then
         settings[name] = tonumber(value)

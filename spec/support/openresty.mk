@@ -23,5 +23,6 @@ bench-openresty: ## Measure tidepool in nginx beside pgmoon: make bench-openrest
 soak-openresty: ## Abuse a service on nginx: clients that go, requests that exit, reloads: make soak-openresty REQUESTS=100000
 	@spec/support/deps.sh demo openresty
 	@$(MAKE) module-jit
+	@$(MAKE) -s $(parallel) all
 	@$(LUA_ENV) spec/support/pg.sh run sh -c '"$$TIDEPOOL_TEST_BINDIR/psql" -qX -d "$$DATABASE_URL" -f spec/bench/tables.sql \
 		&& exec $(LUA) spec/bench/openresty_abuse.lua requests=$(REQUESTS) reloads=$(RELOADS)'
