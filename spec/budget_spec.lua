@@ -43,7 +43,8 @@ local pid = io.open("/proc/self/stat"):read("n")
 local function open(pool)
     for key, value in pairs(pool or {}) do options[key] = value end
     options.budget = name
-    return assert(tidepool.open { url = os.getenv "DATABASE_URL", log = { queries = false, slow_ms = 0 }, pool = options })
+    local log = { queries = false, slow_ms = 0 }
+    return assert(tidepool.open { url = os.getenv "DATABASE_URL", log = log, pool = options })
 end
 io.stdout:setvbuf "line"
 ]]
@@ -218,11 +219,12 @@ describe("pool.max_total", function()
     end)
 
     for _, tcp in ipairs { false, true } do
-        it("is free again with the end of close, when the server has ended " .. (tcp and "(TCP)" or "(socket)"), function()
+        local link = tcp and "TCP" or "socket"
+        it("is free again with the end of close, when the server has ended (" .. link .. ")", function()
             local name = new_name()
+            local url = server.url { application_name = name, tcp = tcp }
             for _ = 1, 20 do
-                local db = assert(tidepool.open {
-                    url = server.url { application_name = name, tcp = tcp }, pool = { min = 0, max_total = 2, budget = name } })
+                local db = assert(tidepool.open { url = url, pool = { min = 0, max_total = 2, budget = name } })
                 local a, b = assert(db:acquire()), assert(db:acquire())
                 a:release()
                 b:release()

@@ -16,6 +16,7 @@
 
 enum {
     LOCK_AT_MOST_US = 100 * 1000, /* it is held for microseconds */
+    PAUSE_NS = 100 * 1000,        /* between tries */
     /* A wish is repeated at least three times as often as it is forgotten. */
     WISH_LASTS_US = 350 * 1000,
     /* Nothing lingers for longer, so a time that is further away is nonsense. */
@@ -43,7 +44,7 @@ bool tp__budget_table_lock(struct tp_budget_table *table)
 {
     int64_t give_up_at = tp_now() + LOCK_AT_MOST_US;
     for (int tries = 0; !lock_byte(table->fd, F_WRLCK, 0); tries++) {
-        struct timespec pause = {.tv_sec = 0, .tv_nsec = 100 * 1000};
+        struct timespec pause = {.tv_sec = 0, .tv_nsec = PAUSE_NS};
         if (tp_now() >= give_up_at)
             return false;
         if (tries < 20)

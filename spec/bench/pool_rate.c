@@ -39,8 +39,12 @@ static void close_connection(void *ptr, bool forked)
     (void)forked;
 }
 
-static const struct tp_pool_vtable integers = {open_connection, step_connection, look_at_connection,
-                                               close_connection};
+static const struct tp_pool_vtable integers = {
+    .open = open_connection,
+    .step = step_connection,
+    .look = look_at_connection,
+    .close = close_connection,
+};
 
 /* Takes and returns a connection the long way, which makes it fresh. */
 static void warm_up(tp_pool *pool)
