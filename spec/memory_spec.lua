@@ -15,7 +15,7 @@ local function growth_of(body, warm_up, rounds)
             collectgarbage()
             collectgarbage()
             local file = assert(io.open "/proc/self/statm")
-            local _, pages = file:read("n", "n")
+            local _, pages = file:read("*n", "*n")
             file:close()
             return pages * 4
         end
@@ -42,7 +42,7 @@ end
 describe("the memory of a process", function()
     it("is flat over 100,000 queries with a parameter", function()
         local program = assert(io.open "spec/bench/rss_flat.lua")
-        local text = program:read "a"
+        local text = program:read "*a"
         program:close()
         local output, code = child.run(text, {}, { plain and 100000 or 2000, server.url() })
         assert.truthy(output:find "calls in", output)

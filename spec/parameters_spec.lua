@@ -1,5 +1,6 @@
 --- What Lua has becomes what the server expects of a parameter.
 local tidepool = require "tidepool"
+local portable = require "spec.support.portable"
 local server = require "spec.support.server"
 
 local null, json, array = tidepool.null, tidepool.json, tidepool.array
@@ -86,7 +87,7 @@ describe("parameters", function()
         it("go to integer types to their extremes", function()
             local extremes = {
                 int2 = { -32768, 32767 }, int4 = { -2147483648, 2147483647 },
-                int8 = { math.mininteger, math.maxinteger }, oid = { 0, 4294967295 },
+                int8 = { portable.mininteger, portable.maxinteger }, oid = { 0, 4294967295 },
             }
             for type, numbers in pairs(extremes) do
                 for _, number in ipairs(numbers) do
@@ -106,7 +107,7 @@ describe("parameters", function()
         end)
 
         it("go to other types as decimal text", function()
-            assert.equal("9223372036854775807", text("numeric", math.maxinteger))
+            assert.equal("9223372036854775807", text("numeric", portable.maxinteger))
             assert.equal("-12", text("text", -12))
             assert.equal("7", text("jsonb", 7))
             assert.equal(7.0, value("select $1::float8", 7))
@@ -143,7 +144,7 @@ describe("parameters", function()
         it("go to integer types when they are integral", function()
             assert.equal(5, value("select $1::int4", 5.0))
             assert.equal(-32768, value("select $1::int2", -32768.0))
-            assert.equal(math.mininteger, value("select $1::int8", -2.0 ^ 63))
+            assert.equal(portable.mininteger, value("select $1::int8", -2.0 ^ 63))
             assert.equal(0, value("select $1::int4", -0.0))
             assert.equal(9007199254740992, value("select $1::int8", 2.0 ^ 53))
         end)
@@ -252,7 +253,7 @@ describe("parameters", function()
 
         it("are sent exactly", function()
             assert.equal("[9223372036854775807, -9223372036854775808, 9007199254740993]",
-                text("jsonb", { math.maxinteger, math.mininteger, 9007199254740993 }))
+                text("jsonb", { portable.maxinteger, portable.mininteger, 9007199254740993 }))
             assert.equal("[0.1, 0.3333333333333333, 1234567.8901234567]",
                 text("jsonb", { 0.1, 1 / 3, 1234567.8901234567 }))
             assert.equal([=[["\"\\\b\f\n\r\t\u0001\u001f"]]=], text("json", { "\"\\\b\f\n\r\t\1\31" }))
@@ -334,7 +335,7 @@ describe("parameters", function()
         it("come back as they were", function()
             round("int2", { -32768, 0, 32767 })
             round("int4", { 1, null, 3 })
-            round("int8", { math.mininteger, math.maxinteger })
+            round("int8", { portable.mininteger, portable.maxinteger })
             round("bool", { true, false, null })
             round("float8", { 0.1, 1 / 3, math.huge, -math.huge, 5.0 })
             round("numeric", { "1.50", "NaN" })
@@ -377,9 +378,9 @@ describe("parameters", function()
         end)
 
         it("may have a length in the field n", function()
-            assert.same({ 1, 2 }, value("select $1::int[]", table.pack(1, 2)))
-            assert.same({}, value("select $1::int[]", table.pack()))
-            refused_as("int[]", table.pack(1, nil), "the list has no element [2] (tidepool.null stands for NULL)")
+            assert.same({ 1, 2 }, value("select $1::int[]", portable.pack(1, 2)))
+            assert.same({}, value("select $1::int[]", portable.pack()))
+            refused_as("int[]", portable.pack(1, nil), "the list has no element [2] (tidepool.null stands for NULL)")
             refused_as("int[]", { 1, 2, n = 1 }, "the list has an element [2], but its n is 1")
         end)
 
@@ -565,10 +566,10 @@ describe("parameters", function()
             end
             -- libpq 15 loses the connection over a description of more than 7,498 parameters.
             for _, n in ipairs{ 7498, 7499, 65535 } do
-                assert.equal(n, value(count(n), table.unpack(numbers, 1, n)))
+                assert.equal(n, value(count(n), portable.unpack(numbers, 1, n)))
             end
             numbers[65536] = 1
-            refused("65535", count(65535), table.unpack(numbers))
+            refused("65535", count(65535), portable.unpack(numbers))
         end)
     end)
 

@@ -1,3 +1,5 @@
+--- The rockspec: LuaRocks builds and installs with it.
+-- Only Lua 5.4: it builds for each Lua that there is.
 local server = require "spec.support.server"
 
 describe("the rockspec", function()

@@ -1,5 +1,6 @@
 --- Every type comes the same in text and binary form, as the server writes it, and goes back as it came.
 local tidepool = require "tidepool"
+local portable = require "spec.support.portable"
 local server = require "spec.support.server"
 local values = require "spec.support.values"
 
@@ -115,7 +116,7 @@ describe("types", function()
         it("are integers to their extremes", function()
             known("int2", { { "-32768", -32768 }, { "32767", 32767 }, { "0", 0 } })
             known("int4", { { "-2147483648", -2147483648 }, { "2147483647", 2147483647 }, { "-1", -1 } })
-            known("int8", { { "-9223372036854775808", math.mininteger }, { "9223372036854775807", math.maxinteger } })
+            known("int8", { { "-9223372036854775808", portable.mininteger }, { "9223372036854775807", portable.maxinteger } })
             known("oid", { { "0", 0 }, { "4294967295", 4294967295 }, { "2147483648", 2147483648 } })
         end)
 
@@ -143,14 +144,14 @@ describe("types", function()
         end)
 
         it("are numeric as a number where asked", function()
-            for _, case in ipairs{ { "5", 5 }, { "5.0", 5.0 }, { "9223372036854775807", math.maxinteger },
+            for _, case in ipairs{ { "5", 5 }, { "5.0", 5.0 }, { "9223372036854775807", portable.maxinteger },
                 { "9223372036854775808", 2.0 ^ 63 }, { "NaN", 0 / 0 }, { "-Infinity", -math.huge } } do
                 assert_same(case[2], both(quote(case[1]) .. "::numeric", { numbers = true }), case[1])
             end
         end)
 
         it("go to numeric exactly when they are numbers", function()
-            for _, number in ipairs{ 0, -1, 10000, 99999999, math.maxinteger, math.mininteger } do
+            for _, number in ipairs{ 0, -1, 10000, 99999999, portable.maxinteger, portable.mininteger } do
                 assert.equal(("%d"):format(number), both("$1::numeric", nil, number))
                 assert_same({ ("%d"):format(number) }, both("$1::numeric[]", nil, { number }), "in an array")
             end
@@ -176,8 +177,8 @@ describe("types", function()
         it("are strings of any characters and lengths", function()
             local strings = { "", "x", "it's", 'q"q', "back\\slash", "Grüße 世界 🌊", "\1\31\127", " pad ", "NULL", "null",
                 "{a,b}", "(a,b)", "a=>b", ("é"):rep(10000) }
-            shown("text", table.unpack(strings))
-            shown("varchar", table.unpack(strings))
+            shown("text", portable.unpack(strings))
+            shown("varchar", portable.unpack(strings))
             shown("varchar(5)", "abc", "")
             shown("bpchar", "x  ", "")
             shown("name", "pg_class", "", "Ünï \"x\"")
@@ -307,7 +308,7 @@ describe("types", function()
                 { "{}", {} }, { "[]", {} }, { "null", null }, { "5", 5 }, { "5.5", 5.5 }, { '"x"', "x" },
                 { "true", true },
                 { '{"a": [1, {"b": null}], "c": "\\u00e9\\""}', { a = { 1, { b = null } }, c = 'é"' } },
-                { "[9223372036854775807, 0.1]", { math.maxinteger, 0.1 } },
+                { "[9223372036854775807, 0.1]", { portable.maxinteger, 0.1 } },
             }
             for _, type in ipairs{ "json", "jsonb" } do
                 for _, case in ipairs(cases) do
@@ -427,7 +428,7 @@ describe("types", function()
             local expression = [[row(9223372036854775807, row('b "x", \y', 'NaN')::part,
                 array['a', null, 'c,"d"'], 12.5, '2024-02-29 12:00+00', false)::item]]
             local expected = {
-                id = math.maxinteger, part = { name = 'b "x", \\y', weight = 0 / 0 }, tags = { "a", null, 'c,"d"' },
+                id = portable.maxinteger, part = { name = 'b "x", \\y', weight = 0 / 0 }, tags = { "a", null, 'c,"d"' },
                 ["Price in €"] = "12.50", due = "2024-02-29 12:00:00+00", ok = false,
             }
             assert_same(expected, both(expression), "an item")
@@ -439,7 +440,7 @@ describe("types", function()
 
         it("are composite values that go back as they came", function()
             local sent = {
-                id = math.mininteger, part = { name = "(,)", weight = -0.0 }, tags = { "", "NULL", null, "\\" },
+                id = portable.mininteger, part = { name = "(,)", weight = -0.0 }, tags = { "", "NULL", null, "\\" },
                 ["Price in €"] = "-1.00", due = "2024-02-29 12:00:00.000001+00", ok = true,
             }
             assert_same(sent, both("$1::item", nil, sent), "an item")
