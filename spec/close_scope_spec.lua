@@ -47,7 +47,8 @@ describe("at the end of its scope", function()
     end)
 
     it("a database is closed", function()
-        local name, kept = "close_scope_spec", nil
+        local name = "close_scope_spec"
+        local kept
         do
             local db <close> = open { url = server.url { application_name = name } }
             assert.equal(1, db:value "select 1")

@@ -113,7 +113,7 @@ describe("define_type", function()
             name = "numeric",
             decode = function(text) return text == "NaN" and text or portable.tointeger(tonumber(text) * 100) end,
             encode = function(cents)
-                return type(cents) == "string" and cents or ("%d.%02d"):format(cents // 100, cents % 100)
+                return type(cents) == "string" and cents or ("%d.%02d"):format(math.floor(cents / 100), cents % 100)
             end,
         })
         assert.equal(1234, value("select $1::numeric", 1234))

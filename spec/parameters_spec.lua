@@ -117,15 +117,12 @@ describe("parameters", function()
     describe("that are floats", function()
         it("go to float8 and come back exactly", function()
             local numbers = {
-                0.1, 1 / 3, 2 / 3, math.pi, 1e15, 1e-300, 5e-324, 0x1.fffffffffffffp1023, 2.0 ^ 53, 2.0 ^ 53 + 2,
+                0.1, 1 / 3, 2 / 3, math.pi, 1e15, 1e-300, 5e-324, portable.maxnumber, 2.0 ^ 53, 2.0 ^ 53 + 2,
                 -1.5, 123456789.123456789,
             }
             math.randomseed(20240229)
             for _ = 1, 200 do
-                local number = string.unpack("d", string.pack("i8", math.random(0)))
-                if number == number and number ~= math.huge and number ~= -math.huge then
-                    numbers[#numbers + 1] = number
-                end
+                numbers[#numbers + 1] = (math.random() - 0.5) * 2 ^ math.random(-1000, 1000)
             end
             for _, number in ipairs(numbers) do
                 assert.equal(number, value("select $1::float8", number))
@@ -138,14 +135,14 @@ describe("parameters", function()
             assert.equal(math.huge, value("select $1::float8", math.huge))
             assert.equal(-math.huge, value("select $1::float4", -math.huge))
             assert.equal("NaN", text("numeric", 0 / 0))
-            assert.equal("-inf", tostring(1 / value("select $1::float8", -0.0)))
+            assert.equal("-inf", tostring(1 / value("select $1::float8", portable.minus_zero)))
         end)
 
         it("go to integer types when they are integral", function()
             assert.equal(5, value("select $1::int4", 5.0))
             assert.equal(-32768, value("select $1::int2", -32768.0))
             assert.equal(portable.mininteger, value("select $1::int8", -2.0 ^ 63))
-            assert.equal(0, value("select $1::int4", -0.0))
+            assert.equal(0, value("select $1::int4", portable.minus_zero))
             assert.equal(9007199254740992, value("select $1::int8", 2.0 ^ 53))
         end)
 
@@ -252,8 +249,12 @@ describe("parameters", function()
         end)
 
         it("are sent exactly", function()
-            assert.equal("[9223372036854775807, -9223372036854775808, 9007199254740993]",
-                text("jsonb", { portable.maxinteger, portable.mininteger, 9007199254740993 }))
+            assert.equal("[9007199254740992, -9007199254740992, 0]",
+                text("jsonb", { 9007199254740992, -9007199254740992, 0 }))
+            if portable.has_integers then
+                assert.equal("[9223372036854775807, -9223372036854775808, 9007199254740993]",
+                    text("jsonb", { portable.maxinteger, portable.mininteger, 9007199254740993 }))
+            end
             assert.equal("[0.1, 0.3333333333333333, 1234567.8901234567]",
                 text("jsonb", { 0.1, 1 / 3, 1234567.8901234567 }))
             assert.equal([=[["\"\\\b\f\n\r\t\u0001\u001f"]]=], text("json", { "\"\\\b\f\n\r\t\1\31" }))
@@ -280,7 +281,7 @@ describe("parameters", function()
         it("are refused with the path to what has no JSON form", function()
             refused_as("jsonb", { items = { 1, 2, { callback = print } } },
                 "$.items[3].callback: a function cannot be written as JSON")
-            refused_as("jsonb", { ["a b"] = { coroutine.create(print) } },
+            refused_as("jsonb", { ["a b"] = { coroutine.create(function() end) } },
                 '$["a b"][1]: a thread cannot be written as JSON')
             refused_as("jsonb", { file = io.stdout }, "$.file: a userdata cannot be written as JSON")
             refused_as("jsonb", { x = 0 / 0 }, "$.x: NaN cannot be written as JSON")
@@ -525,7 +526,7 @@ describe("parameters", function()
         it("are named", function()
             for _, type in ipairs{ "int4", "text", "jsonb", "bytea", "int[]" } do
                 refused_as(type, print, "a function cannot be sent")
-                refused_as(type, coroutine.create(print), "a thread cannot be sent")
+                refused_as(type, coroutine.create(function() end), "a thread cannot be sent")
                 refused_as(type, io.stdout, "a userdata cannot be sent")
             end
             refused_as("int4", {}, "a table cannot be sent as int4")
@@ -565,11 +566,14 @@ describe("parameters", function()
                 return "select count(*) from unnest(array[" .. table.concat(marks, ",", 1, n) .. "])"
             end
             -- libpq 15 loses the connection over a description of more than 7,498 parameters.
-            for _, n in ipairs{ 7498, 7499, 65535 } do
+            local has_room = _VERSION ~= "Lua 5.1" -- whose functions take 8,000 arguments at most
+            for _, n in ipairs{ 7498, 7499, has_room and 65535 or 7900 } do
                 assert.equal(n, value(count(n), portable.unpack(numbers, 1, n)))
             end
-            numbers[65536] = 1
-            refused("65535", count(65535), portable.unpack(numbers))
+            if has_room then
+                numbers[65536] = 1
+                refused("65535", count(65535), portable.unpack(numbers))
+            end
         end)
     end)
 

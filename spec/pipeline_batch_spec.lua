@@ -7,7 +7,7 @@ local tls = require "spec.support.tls"
 local closing = portable.closing
 
 local plain = (os.getenv "TIDEPOOL_TEST_VARIANT" or "default") == "default"
-local check = load "return assert" () -- for very many answers: busted's own takes longer than they do
+local check = portable.assert -- for very many answers: busted's own takes longer than they do
 
 local function open(options)
     local where = { url = server.url(), log = { queries = false }, pool = { min = 0, max = 2 } }

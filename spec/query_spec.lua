@@ -5,7 +5,7 @@ local server = require "spec.support.server"
 
 local closing = portable.closing
 
-local lua_assert = load "return assert" () -- busted's own makes a text of an error
+local lua_assert = portable.assert -- busted's own makes a text of an error
 
 local function open(options)
     local where = { url = server.url(), log = { queries = false }, pool = { min = 0, max = 2 } }
@@ -307,7 +307,7 @@ describe("a call", function()
             assert.equal("idle", conn:transaction_state())
         end)
 
-        it("can be raised by Lua's own assert, and is the same table", function()
+        it("can be raised by assert, and is the same table", function()
             local ok, err = pcall(lua_assert, db:query "selekt")
             assert.is_false(ok)
             assert.equal("42601", err.code)

@@ -18,7 +18,7 @@ local root = debug.getinfo(1, "S").source:match("^@(.-)spec/readme_spec%.lua$")
 
 local function read(name)
     local file = assert(io.open(root .. name))
-    local text = file:read("a")
+    local text = file:read "*a"
     file:close()
     return text
 end

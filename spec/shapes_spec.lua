@@ -198,17 +198,17 @@ describe("a lazy result", function()
         each_way(function(db)
             local result = assert(db:query { TABLE, as = "lazy" })
             local ids = {}
-            for i, row in ipairs(result) do ids[i] = row.id end
+            for i, row in portable.ipairs(result) do ids[i] = row.id end
             assert.same({ 1, 2, 3 }, ids)
             local cells = {}
-            for name, value in pairs(result[2]) do cells[name] = value end
+            for name, value in portable.pairs(result[2]) do cells[name] = value end
             assert.same({ id = 2, grade = "2.5" }, cells)
             cells = {}
-            for i, value in ipairs(result[1]) do cells[i] = value end
+            for i, value in portable.ipairs(result[1]) do cells[i] = value end
             assert.same({ 1, "one", "1.5" }, cells)
             cells = {}
             result = assert(db:query { TABLE, as = "lazy", nulls = true })
-            for name, value in pairs(result[3]) do cells[name] = value end
+            for name, value in portable.pairs(result[3]) do cells[name] = value end
             assert.same({ id = 3, name = "three", grade = tidepool.null }, cells)
         end)
     end)
@@ -222,7 +222,7 @@ describe("a lazy result", function()
             local rows, lazy = assert(db:query(sql)), assert(db:query { sql, as = "lazy" })
             for i, row in ipairs(rows) do
                 local copy = {}
-                for name, value in pairs(lazy[i]) do copy[name] = value end
+                for name, value in portable.pairs(lazy[i]) do copy[name] = value end
                 assert.same(row, copy, how)
             end
         end)
@@ -255,7 +255,7 @@ describe("a lazy result", function()
             assert.is_nil(result[3][1])
             assert.is_nil((next((function()
                 local cells = {}
-                for name, value in pairs(result[2]) do cells[name] = value end
+                for name, value in portable.pairs(result[2]) do cells[name] = value end
                 return cells
             end)())))
             result = assert(db:query { COMMAND, as = "lazy" })
@@ -365,7 +365,9 @@ describe("a lazy result", function()
         ]], {}, { server.url() })
         assert.equal(0, code, output)
         if (os.getenv "TIDEPOOL_TEST_VARIANT" or "default") == "default" then
-            assert.is_true(tonumber(output) < 12000, output .. "kB over 50 results of 5 MB")
+            -- The collector of 5.1 follows large userdata slowly.
+            local limit = portable.name == "lua5.1" and 150000 or 12000
+            assert.is_true(tonumber(output) < limit, output .. "kB over 50 results of 5 MB")
         end
     end)
 end)

@@ -116,19 +116,23 @@ describe("types", function()
         it("are integers to their extremes", function()
             known("int2", { { "-32768", -32768 }, { "32767", 32767 }, { "0", 0 } })
             known("int4", { { "-2147483648", -2147483648 }, { "2147483647", 2147483647 }, { "-1", -1 } })
-            known("int8", { { "-9223372036854775808", portable.mininteger }, { "9223372036854775807", portable.maxinteger } })
+            known("int8", {
+                { "-9223372036854775808", portable.mininteger }, { "9223372036854775807", portable.maxinteger },
+            })
             known("oid", { { "0", 0 }, { "4294967295", 4294967295 }, { "2147483648", 2147483648 } })
         end)
 
         it("are floats with infinities, NaN, both zeros and the least of them", function()
             known("float8", {
-                { "Infinity", math.huge }, { "-Infinity", -math.huge }, { "NaN", 0 / 0 }, { "0", 0.0 }, { "-0", -0.0 },
+                { "Infinity", math.huge }, { "-Infinity", -math.huge }, { "NaN", 0 / 0 }, { "0", 0.0 },
+                { "-0", portable.minus_zero },
                 { "4.9406564584124654e-324", 4.9406564584124654e-324 }, { "5", 5.0 }, { "0.1", 0.1 },
-                { "1.7976931348623157e308", 0x1.fffffffffffffp1023 }, { "1e15", 1e15 }, { "1e23", 1e23 },
+                { "1.7976931348623157e308", portable.maxnumber }, { "1e15", 1e15 }, { "1e23", 1e23 },
                 { "9007199254740993", 9007199254740992.0 }, { "-123456.789", -123456.789 },
             })
             known("float4", {
-                { "Infinity", math.huge }, { "-Infinity", -math.huge }, { "NaN", 0 / 0 }, { "0", 0.0 }, { "-0", -0.0 },
+                { "Infinity", math.huge }, { "-Infinity", -math.huge }, { "NaN", 0 / 0 }, { "0", 0.0 },
+                { "-0", portable.minus_zero },
                 { "0.1", 0.1 }, { "3.4028235e38", 3.4028235e38 }, { "1e-45", 1e-45 }, { "16777217", 16777216.0 },
                 { "1234567.9", 1234567.9 }, { "0.3333333333", 0.33333334 },
                 { "7.038531e-26", 7.038531e-26 }, { "-7.038531e-26", -7.038531e-26 }, -- see tpb_put_float4
@@ -144,7 +148,7 @@ describe("types", function()
         end)
 
         it("are numeric as a number where asked", function()
-            for _, case in ipairs{ { "5", 5 }, { "5.0", 5.0 }, { "9223372036854775807", portable.maxinteger },
+            for _, case in ipairs{ { "5", 5 }, { "5.0", 5.0 }, { "9223372036854775807", portable.maxinteger_number },
                 { "9223372036854775808", 2.0 ^ 63 }, { "NaN", 0 / 0 }, { "-Infinity", -math.huge } } do
                 assert_same(case[2], both(quote(case[1]) .. "::numeric", { numbers = true }), case[1])
             end
@@ -152,8 +156,8 @@ describe("types", function()
 
         it("go to numeric exactly when they are numbers", function()
             for _, number in ipairs{ 0, -1, 10000, 99999999, portable.maxinteger, portable.mininteger } do
-                assert.equal(("%d"):format(number), both("$1::numeric", nil, number))
-                assert_same({ ("%d"):format(number) }, both("$1::numeric[]", nil, { number }), "in an array")
+                assert.equal(tostring(number), both("$1::numeric", nil, number))
+                assert_same({ tostring(number) }, both("$1::numeric[]", nil, { number }), "in an array")
             end
             for _, number in ipairs{ 0.1, -2.5, 1e300, 5e-324, 1 / 3, 123456.5 } do
                 local said = value("select $1::numeric", number)
@@ -308,7 +312,8 @@ describe("types", function()
                 { "{}", {} }, { "[]", {} }, { "null", null }, { "5", 5 }, { "5.5", 5.5 }, { '"x"', "x" },
                 { "true", true },
                 { '{"a": [1, {"b": null}], "c": "\\u00e9\\""}', { a = { 1, { b = null } }, c = 'é"' } },
-                { "[9223372036854775807, 0.1]", { portable.maxinteger, 0.1 } },
+                portable.has_integers and { "[9223372036854775807, 0.1]", { portable.maxinteger, 0.1 } }
+                    or { "[1]", { 1 } },
             }
             for _, type in ipairs{ "json", "jsonb" } do
                 for _, case in ipairs(cases) do
@@ -440,7 +445,8 @@ describe("types", function()
 
         it("are composite values that go back as they came", function()
             local sent = {
-                id = portable.mininteger, part = { name = "(,)", weight = -0.0 }, tags = { "", "NULL", null, "\\" },
+                id = portable.mininteger, part = { name = "(,)", weight = portable.minus_zero },
+                tags = { "", "NULL", null, "\\" },
                 ["Price in €"] = "-1.00", due = "2024-02-29 12:00:00.000001+00", ok = true,
             }
             assert_same(sent, both("$1::item", nil, sent), "an item")
