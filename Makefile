@@ -85,7 +85,7 @@ $(OUT)/obj/%.o: %.c Makefile | $(OUT)/toolchain
 $(binding_objects): $(OUT)/lua_cflags
 $(OUT)/lua_cflags: always
 	@mkdir -p $(@D)
-	@echo '$(LUA_CFLAGS)' | cmp -s - $@ || echo '$(LUA_CFLAGS)' >$@
+	@echo '$(strip $(LUA_CFLAGS))' | cmp -s - $@ || echo '$(strip $(LUA_CFLAGS))' >$@
 
 -include $(patsubst %.o,%.d,$(core_objects) $(binding_objects))
 
@@ -112,7 +112,7 @@ demo: ## Install what is missing, build, and show tidepool at work on a throwawa
 	@$(LUA_ENV) spec/support/pg.sh run $(LUA) examples/demo/main.lua
 
 deps: ## Install what building, testing and checking need (Debian: root or sudo; elsewhere: say what is missing)
-	@spec/support/deps.sh demo test lint
+	@spec/support/deps.sh demo test luas lint
 
 include spec/support/test.mk spec/support/lint.mk spec/support/bench.mk spec/support/openresty.mk
 

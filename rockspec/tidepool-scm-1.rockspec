@@ -18,7 +18,7 @@ statistics, and plain Lua modules on top give what an application's data layer n
 supported_platforms = { "unix" }
 
 dependencies = {
-    "lua >= 5.4, < 5.5",
+    "lua >= 5.1, < 5.6",
 }
 
 -- The Makefile finds libpq with pg_config (Debian keeps its headers in a folder of their own, where

@@ -1,6 +1,9 @@
---- Connections on loan: acquire, release, <close>, with, and what happens to those that are not given back well.
+--- Connections on loan: acquire, release, with, and what happens to those that are not given back well.
 local tidepool = require "tidepool"
+local portable = require "spec.support.portable"
 local server = require "spec.support.server"
+
+local closing = portable.closing
 
 local slow_machine = (os.getenv "TIDEPOOL_TEST_VARIANT" or "default") ~= "default"
 
@@ -43,8 +46,8 @@ end
 
 describe("an acquired connection", function()
     it("has the methods of a database, all on one backend", function()
-        local db <close> = open()
-        local conn <close> = assert(db:acquire())
+        local db = closing(open())
+        local conn = closing(assert(db:acquire()))
         local pid = conn:backend_pid()
         assert.equal(pid, conn:value "select pg_backend_pid()")
         assert.equal(pid, assert(conn:one "select pg_backend_pid() as pid").pid)
@@ -56,7 +59,7 @@ describe("an acquired connection", function()
     end)
 
     it("is counted as active, and as idle when it is back", function()
-        local db <close> = open()
+        local db = closing(open())
         local conn = assert(db:acquire())
         local stats = db:stats()
         assert.equal(1, stats.active_connections)
@@ -69,17 +72,17 @@ describe("an acquired connection", function()
     end)
 
     it("is the one that was used last", function()
-        local db <close> = open()
+        local db = closing(open())
         local first, second = assert(db:acquire()), assert(db:acquire())
         local pid = first:backend_pid()
         second:release()
         first:release()
-        local again <close> = assert(db:acquire())
+        local again = closing(assert(db:acquire()))
         assert.equal(pid, again:backend_pid())
     end)
 
     it("tells the state of its transaction", function()
-        local db <close> = open()
+        local db = closing(open())
         local conn = assert(db:acquire())
         assert.equal("idle", conn:transaction_state())
         assert(conn:exec "begin")
@@ -96,7 +99,7 @@ describe("an acquired connection", function()
     end)
 
     it("fails every call after its release, clearly", function()
-        local db <close> = open()
+        local db = closing(open())
         local conn = assert(db:acquire())
         assert.is_false(conn:is_released())
         assert.is_true(conn:release())
@@ -113,10 +116,10 @@ describe("an acquired connection", function()
     end)
 
     it("stays released when its connection is lent to somebody else", function()
-        local db <close> = open_one()
+        local db = closing(open_one())
         local old = assert(db:acquire())
         old:release()
-        local new <close> = assert(db:acquire())
+        local new = closing(assert(db:acquire()))
         fails("validation", old:query "select 1")
         fails("validation", old:release())
         assert.equal(1, new:value "select 1", "the new borrower is unharmed")
@@ -124,8 +127,8 @@ describe("an acquired connection", function()
     end)
 
     it("can be released through its database, and through no other", function()
-        local db <close> = open()
-        local other <close> = open()
+        local db = closing(open())
+        local other = closing(open())
         local conn = assert(db:acquire())
         assert.equal("the connection is of another pool", fails("validation", other:release(conn)).message)
         assert.equal(1, conn:value "select 1")
@@ -134,27 +137,8 @@ describe("an acquired connection", function()
         assert.equal(0, other:stats().active_connections)
     end)
 
-    it("is released at the end of its scope by <close>, also by an error", function()
-        local db <close> = open_one()
-        do
-            local conn <close> = assert(db:acquire())
-            assert.equal(1, conn:value "select 1")
-        end
-        assert.equal(0, db:stats().active_connections)
-        pcall(function()
-            local _ <close> = assert(db:acquire())
-            error "somewhere"
-        end)
-        assert.equal(0, db:stats().active_connections)
-        do
-            local conn <close> = assert(db:acquire())
-            conn:release()
-        end
-        assert.equal(1, db:value "select 1")
-    end)
-
     it("is closed by discard", function()
-        local db <close> = open_one()
+        local db = closing(open_one())
         local conn = assert(db:acquire())
         local pid = conn:backend_pid()
         assert.is_true(conn:discard())
@@ -164,7 +148,7 @@ describe("an acquired connection", function()
     end)
 
     it("is discarded by the collector when the program has lost it, and the pool goes on", function()
-        local db <close> = open_one()
+        local db = closing(open_one())
         for i = 1, 5 do
             assert(db:acquire()):exec "begin"
             collectgarbage()
@@ -182,7 +166,7 @@ describe("an acquired connection", function()
     end)
 
     it("raises an error for a timeout that is none, whatever the state of the pool", function()
-        local db <close> = open()
+        local db = closing(open())
         assert.equal(1, db:value "select 1")
         assert.has_error(function() db:acquire {} end)
         assert.has_error(function() db:acquire "soon" end)
@@ -191,8 +175,8 @@ describe("an acquired connection", function()
     end)
 
     it("raises an error for a method called without it", function()
-        local db <close> = open()
-        local conn <close> = assert(db:acquire())
+        local db = closing(open())
+        local conn = closing(assert(db:acquire()))
         assert.has_error(function() conn.query("select 1") end)
         assert.has_error(function() conn.release(db) end)
         assert.has_error(function() db.acquire(conn) end)
@@ -204,7 +188,7 @@ end)
 
 describe("a connection that comes back in a transaction", function()
     it("is rolled back, and reported with the place where it was acquired", function()
-        local db <close> = open_one()
+        local db = closing(open_one())
         local told
         db:on("rollback", function(event) told = event end)
         assert(db:exec "create table acquire_spec (i int)")
@@ -221,7 +205,7 @@ describe("a connection that comes back in a transaction", function()
     end)
 
     it("is rolled back after a statement failed in it, too", function()
-        local db <close> = open_one()
+        local db = closing(open_one())
         local conn = assert(db:acquire())
         assert.is_nil((conn:script "begin; selekt"))
         conn:exec "begin"
@@ -232,7 +216,7 @@ describe("a connection that comes back in a transaction", function()
     end)
 
     it("is rolled back when a call on the pool has opened it, and reported", function()
-        local db <close> = open_one()
+        local db = closing(open_one())
         local told
         db:on("rollback", function(event) told = event end)
         assert(db:exec "begin")
@@ -243,7 +227,7 @@ describe("a connection that comes back in a transaction", function()
     end)
 
     it("is mended when a statement was still under way", function()
-        local db <close> = open_one()
+        local db = closing(open_one())
         local conn = assert(db:acquire())
         assert(conn:exec "begin")
         fails("timeout", conn:exec { "select pg_sleep(20)", timeout_ms = 30 })
@@ -255,14 +239,14 @@ end)
 
 describe("with", function()
     it("gives the function a connection and returns what it returns", function()
-        local db <close> = open_one()
-        local results = table.pack(db:with(function(conn) return conn:value "select 7", nil, "x", nil end))
+        local db = closing(open_one())
+        local results = portable.pack(db:with(function(conn) return conn:value "select 7", nil, "x", nil end))
         assert.same({ 7, nil, "x", nil, n = 4 }, results)
         assert.equal(0, db:stats().active_connections)
     end)
 
     it("releases the connection when the function raises an error, and raises it again", function()
-        local db <close> = open_one()
+        local db = closing(open_one())
         local what = {}
         local ok, err = pcall(db.with, db, function() error(what) end)
         assert.is_false(ok)
@@ -274,19 +258,19 @@ describe("with", function()
     end)
 
     it("lets the function release the connection itself", function()
-        local db <close> = open_one()
+        local db = closing(open_one())
         assert.equal(5, db:with(function(conn) conn:release() return 5 end))
         assert.equal(5, db:with(function(conn) conn:discard() return 5 end))
         assert.equal(0, db:stats().active_connections)
     end)
 
     it("raises an error for what is no function", function()
-        local db <close> = open_one()
+        local db = closing(open_one())
         assert.error_matches(function() db:with(5) end, "a function expected")
     end)
 
     it("passes its timeout on", function()
-        local db <close> = open_one()
+        local db = closing(open_one())
         occupy(db, 300)
         local began = server.now()
         fails("pool_timeout", db:with(print, 50))
@@ -296,7 +280,7 @@ end)
 
 describe("acquiring when nothing is free", function()
     it("finds connections that the program has lost, before it gives up", function()
-        local db <close> = open { pool = { min = 0, max = 1 } }
+        local db = closing(open { pool = { min = 0, max = 1 } })
         collectgarbage "stop"
         for _, use in ipairs { "value", "acquire", "ping" } do
             assert(db:acquire()) -- and lost
@@ -313,9 +297,9 @@ describe("acquiring when nothing is free", function()
     end)
 
     it("fails at once when this thread holds all itself, and names the holders", function()
-        local db <close> = open()
-        local first <close>, first_line = assert(db:acquire()), line_here()
-        local second <close>, second_line = assert(db:acquire()), line_here()
+        local db = closing(open())
+        local first, first_line = closing(assert(db:acquire())), line_here()
+        local second, second_line = closing(assert(db:acquire())), line_here()
         assert(first:exec "begin")
         assert(second:value "select 1 as second")
         local began = server.now()
@@ -334,7 +318,7 @@ describe("acquiring when nothing is free", function()
     end)
 
     it("names the program's own line, not tidepool's, as the place", function()
-        local db <close> = open_one()
+        local db = closing(open_one())
         local err = select(2, db:with(function() return db:acquire() end))
         assert.equal("busy", err.kind)
         assert.truthy(err.message:find(("acquire_spec.lua:%d"):format(line_here() - 2), 1, true), err.message)
@@ -344,7 +328,7 @@ describe("acquiring when nothing is free", function()
         end))
         assert.truthy(err.message:find("acquire_spec.lua:", 1, true), err.message)
         assert.is_nil(err.message:find("transaction.lua", 1, true), err.message)
-        local co = coroutine.wrap(function() return db:acquire() end)
+        local co = coroutine.wrap(function() return (db:acquire()) end)
         local conn = assert(co())
         err = select(2, db:acquire())
         assert.truthy(err.message:find("acquire_spec.lua:", 1, true), err.message)
@@ -352,8 +336,8 @@ describe("acquiring when nothing is free", function()
     end)
 
     it("fails at its deadline with the state of the pool and its holders", function()
-        local db <close> = open()
-        local conn <close>, line = assert(db:acquire()), line_here()
+        local db = closing(open())
+        local conn, line = closing(assert(db:acquire())), line_here()
         assert(conn:exec "begin")
         occupy(db, 500)
         local began = server.now()
@@ -370,7 +354,7 @@ describe("acquiring when nothing is free", function()
     end)
 
     it("is served as soon as a connection is mended", function()
-        local db <close> = open_one()
+        local db = closing(open_one())
         occupy(db, 200)
         local began = server.now()
         assert.equal(1, db:value "select 1")
@@ -380,7 +364,7 @@ describe("acquiring when nothing is free", function()
     end)
 
     it("never ends before its deadline, and soon after it", function()
-        local db <close> = open_one()
+        local db = closing(open_one())
         local late = {}
         occupy(db, 4000)
         for i = 1, 50 do
@@ -402,7 +386,7 @@ describe("acquiring when nothing is free", function()
         local url = server.url { user = "acquire_spec" }
         local holder = open { url = url, pool = { min = 0, max = 1 } }
         assert.equal(1, holder:value "select 1")
-        local db <close> = open { url = url, pool = { min = 0, max = 1 } }
+        local db = closing(open { url = url, pool = { min = 0, max = 1 } })
         local err = fails("connection", db:acquire(100))
         assert.equal("53300", err.code)
         assert.equal("too_many_connections", err.name)
@@ -416,7 +400,7 @@ end)
 describe("the size of the pool", function()
     it("grows on demand to max, and no further", function()
         local url = server.url { application_name = "acquire_spec grows" }
-        local db <close> = open { url = url, pool = { min = 1, max = 4 } }
+        local db = closing(open { url = url, pool = { min = 1, max = 4 } })
         assert.equal(1, db:value "select 1")
         local conns = {}
         for i = 1, 4 do
@@ -428,7 +412,7 @@ describe("the size of the pool", function()
     end)
 
     it("shrinks to min by the idle timeout", function()
-        local db <close> = open { pool = { min = 1, max = 4, idle_timeout_ms = 100 } }
+        local db = closing(open { pool = { min = 1, max = 4, idle_timeout_ms = 100 } })
         local conns = {}
         for i = 1, 4 do conns[i] = assert(db:acquire()) end
         for _, conn in ipairs(conns) do conn:release() end
@@ -438,14 +422,14 @@ describe("the size of the pool", function()
     end)
 
     it("is filled to min with the first use", function()
-        local db <close> = open { pool = { min = 3, max = 4 } }
+        local db = closing(open { pool = { min = 3, max = 4 } })
         assert.equal(0, db:stats().total_connections)
         assert.equal(1, db:value "select 1")
         assert.is_true(server.wait(function() return db:stats().idle_connections == 3 end, 2000))
     end)
 
     it("replaces a connection after max_uses loans", function()
-        local db <close> = open { pool = { min = 0, max = 1, max_uses = 3 } }
+        local db = closing(open { pool = { min = 0, max = 1, max_uses = 3 } })
         local seen = {}
         for i = 1, 9 do
             seen[i] = db:value "select pg_backend_pid()"
@@ -458,7 +442,7 @@ describe("the size of the pool", function()
     end)
 
     it("replaces a connection past max_lifetime_ms", function()
-        local db <close> = open { pool = { min = 0, max = 1, max_lifetime_ms = 100 } }
+        local db = closing(open { pool = { min = 0, max = 1, max_lifetime_ms = 100 } })
         local pid = db:value "select pg_backend_pid()"
         assert.is_true(server.wait(function() return db:value "select pg_backend_pid()" ~= pid end, 1000))
         assert.is_true(db:stats().closed.max_lifetime >= 1)

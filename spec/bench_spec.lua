@@ -1,4 +1,5 @@
 --- The arithmetic of `make bench`: what is read from contestants, medians, and ratios round by round.
+-- Only Lua 5.4: make bench is written for that one.
 local figures = require "spec.bench.figures"
 
 local function entry(key, workload, base, rounds)

@@ -1,8 +1,11 @@
---- The end of a pool: drain, close, <close>, and the collector.
+--- The end of a pool: drain, close, and the collector.
 local tidepool = require "tidepool"
 local child = require "spec.support.child"
 local lfs = require "lfs"
+local portable = require "spec.support.portable"
 local server = require "spec.support.server"
+
+local closing = portable.closing
 
 local name_count = 0
 
@@ -130,26 +133,6 @@ describe("close", function()
     end)
 end)
 
-describe("the end of a scope", function()
-    it("closes a database that is declared with <close>", function()
-        local name, kept
-        do
-            local db <close>, its_name = open()
-            assert.equal(1, db:value "select 1")
-            name, kept = its_name, db
-        end
-        assert_no_backends(name)
-        fails("pool_closed", kept:query "select 1")
-    end)
-
-    it("closes it once when the program has closed it before", function()
-        do
-            local db <close> = open()
-            db:close()
-        end
-    end)
-end)
-
 describe("a database that nobody refers to any more", function()
     it("is closed by the collector", function()
         local name
@@ -245,7 +228,7 @@ describe("drain", function()
     end)
 
     it("raises an error for a time that is none", function()
-        local db <close> = open()
+        local db = closing(open())
         assert.has_error(function() db:drain "soon" end)
         assert.has_error(function() db:drain(-5) end)
         assert.equal(1, db:value "select 1")

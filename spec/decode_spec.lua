@@ -1,6 +1,9 @@
 --- What the server sends becomes what Lua has for it.
 local tidepool = require "tidepool"
+local portable = require "spec.support.portable"
 local server = require "spec.support.server"
+
+local utf8 = portable.utf8
 
 describe("decoding", function()
     local db
@@ -26,7 +29,7 @@ describe("decoding", function()
 
     -- Equal in value and in subtype: 5 and 5.0 are equal in Lua, but not the same here.
     local function assert_number(expected, actual)
-        assert.equal(math.type(expected), math.type(actual))
+        assert.equal(portable.math_type(expected), portable.math_type(actual))
         if expected ~= expected then
             assert.is_true(actual ~= actual, "expected NaN, got " .. tostring(actual))
         else
@@ -44,8 +47,9 @@ describe("decoding", function()
             local cases = {
                 { "'-32768'::int2", -32768 }, { "32767::int2", 32767 },
                 { "'-2147483648'::int4", -2147483648 }, { "2147483647::int4", 2147483647 },
-                { "'-9223372036854775808'::int8", math.mininteger }, { "9223372036854775807::int8", math.maxinteger },
-                { "9007199254740993::int8", 9007199254740993 }, { "4294967295::oid", 4294967295 },
+                { "'-9223372036854775808'::int8", portable.mininteger },
+                { "9223372036854775807::int8", portable.maxinteger },
+                { "9007199254740993::int8", portable.int8 "9007199254740993" }, { "4294967295::oid", 4294967295 },
                 { "0::int4", 0 }, { "count(*)", 1 },
             }
             for _, case in ipairs(cases) do
@@ -57,7 +61,7 @@ describe("decoding", function()
             local cases = {
                 { "5", 5.0 }, { "0", 0.0 }, { "-1", -1.0 }, { "0.1", 0.1 }, { "1e-307", 1e-307 },
                 { "4.9406564584124654e-324", 4.9406564584124654e-324 },
-                { "1.7976931348623157e308", 0x1.fffffffffffffp1023 },
+                { "1.7976931348623157e308", portable.maxnumber },
                 { "9007199254740993", 9007199254740992.0 }, { "1e15", 1e15 }, { "123456.789", 123456.789 },
             }
             for _, case in ipairs(cases) do
@@ -95,7 +99,7 @@ describe("decoding", function()
             assert_number(5, number "select 5::numeric")
             assert_number(5.0, number "select 5::numeric(10,2)")
             assert_number(-0.5, number "select '-0.5'::numeric")
-            assert_number(math.maxinteger, number "select 9223372036854775807::numeric")
+            assert_number(portable.maxinteger_number, number "select 9223372036854775807::numeric")
             assert_number(2.0 ^ 63, number "select 9223372036854775808::numeric")
             assert_number(0 / 0, number "select 'NaN'::numeric")
             assert.same({ 1, 2.5 }, number "select array[1, 2.5]::numeric[]")
@@ -201,8 +205,8 @@ describe("decoding", function()
             for _, case in ipairs(cases) do
                 assert.same(case[2], value("select " .. case[1]))
             end
-            assert.equal("float", math.type(value "select array[5]::float8[]"[1]))
-            assert.equal("integer", math.type(value "select array[5]::int4[]"[1]))
+            assert.equal(portable.FLOAT, portable.math_type(value "select array[5]::float8[]"[1]))
+            assert.equal(portable.INTEGER, portable.math_type(value "select array[5]::int4[]"[1]))
         end)
 
         it("gives {} for the empty array", function()
@@ -256,9 +260,11 @@ describe("decoding", function()
             local list = value [[select '[1, -7, 9007199254740993, -9007199254740993, 9223372036854775807,
                 -9223372036854775808, 9223372036854775808, -9223372036854775809, 123456789012345678901234567890,
                 1.0, 0.1, 1e2, 1E+2, 5e-324, 1e300, -2.5e-3]'::json]]
-            local expected = { 1, -7, 9007199254740993, -9007199254740993, math.maxinteger,
-                math.mininteger, 2.0 ^ 63, -2.0 ^ 63, 123456789012345678901234567890,
-                1.0, 0.1, 100.0, 100.0, 5e-324, 1e300, -0.0025 }
+            local expected = {
+                1, -7, portable.int8 "9007199254740993", portable.int8 "-9007199254740993", portable.maxinteger,
+                portable.mininteger, 2.0 ^ 63, -2.0 ^ 63, 123456789012345678901234567890,
+                1.0, 0.1, 100.0, 100.0, 5e-324, 1e300, -0.0025,
+            }
             assert.equal(#expected, #list)
             for i, number in ipairs(expected) do
                 assert_number(number, list[i])
@@ -278,7 +284,8 @@ describe("decoding", function()
         it("sends back what it read: [] and {}, integers to the last digit, nulls", function()
             for _, text in ipairs{
                 "[]", "{}", "[[], {}, [[]], [{}]]", '{"a": []}', '{"a": {}}', "[null]", '{"a": null}', "null",
-                "[9223372036854775807, -9223372036854775808, 9007199254740993]",
+                portable.has_integers and "[9223372036854775807, -9223372036854775808, 9007199254740993]"
+                    or "[9007199254740992, -9007199254740992, 0]",
                 '[0.1, 1.5, "", "\\u0001", true, false]',
                 '{"1": "a", "2": "b"}',
             } do
@@ -313,9 +320,9 @@ describe("decoding", function()
 
         it("reads every escape, and pairs of surrogates", function()
             assert.equal('"\\/\b\f\n\r\t', value [[select '"\"\\\/\b\f\n\r\t"'::json]])
-            assert.equal("A\u{7f}\u{80}\u{7ff}\u{800}\u{ffff}",
+            assert.equal("A" .. utf8(0x7f, 0x80, 0x7ff, 0x800, 0xffff),
                 value [[select '"\u0041\u007F\u0080\u07ff\u0800\uFFFF"'::json]])
-            assert.equal("\u{10000} \u{1f30a} \u{10ffff}",
+            assert.equal(utf8(0x10000, 0x20, 0x1f30a, 0x20, 0x10ffff),
                 value [[select '"\ud800\udc00 \uD83C\uDF0A \udbff\udfff"'::json]])
             assert.equal("a\0b", value [[select '"a\u0000b"'::json]])
             assert.same({ ["é\n"] = "🌊" }, value [[select '{"\u00e9\n": "🌊"}'::json]])
@@ -323,10 +330,11 @@ describe("decoding", function()
 
         -- jsonb refuses them, as does json from PostgreSQL's own functions, but a json column may hold them.
         it("gives U+FFFD for half a pair of surrogates", function()
+            local strange = utf8(0xfffd)
             local cases = {
-                [ [["\ud800"]] ] = "\u{fffd}", [ [["\udc00x"]] ] = "\u{fffd}x",
-                [ [["\udc00\ud800"]] ] = "\u{fffd}\u{fffd}", [ [["\ud800\ud83c\udf0a"]] ] = "\u{fffd}🌊",
-                [ [["\ud800\u0041"]] ] = "\u{fffd}A", [ [["\ud800\n"]] ] = "\u{fffd}\n",
+                [ [["\ud800"]] ] = strange, [ [["\udc00x"]] ] = strange .. "x",
+                [ [["\udc00\ud800"]] ] = strange .. strange, [ [["\ud800\ud83c\udf0a"]] ] = strange .. "🌊",
+                [ [["\ud800\u0041"]] ] = strange .. "A", [ [["\ud800\n"]] ] = strange .. "\n",
             }
             for text, expected in pairs(cases) do
                 assert.equal(expected, value("select $1::text::json", text))

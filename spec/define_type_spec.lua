@@ -1,6 +1,9 @@
 --- Types for which the program has functions of its own.
 local tidepool = require "tidepool"
+local portable = require "spec.support.portable"
 local server = require "spec.support.server"
+
+local closing = portable.closing
 
 local null = tidepool.null
 
@@ -108,9 +111,9 @@ describe("define_type", function()
     it("takes values of any kind, strings and numbers too", function()
         assert(db:define_type{
             name = "numeric",
-            decode = function(text) return text == "NaN" and text or math.tointeger(tonumber(text) * 100) end,
+            decode = function(text) return text == "NaN" and text or portable.tointeger(tonumber(text) * 100) end,
             encode = function(cents)
-                return type(cents) == "string" and cents or ("%d.%02d"):format(cents // 100, cents % 100)
+                return type(cents) == "string" and cents or ("%d.%02d"):format(math.floor(cents / 100), cents % 100)
             end,
         })
         assert.equal(1234, value("select $1::numeric", 1234))
@@ -222,7 +225,7 @@ describe("define_type", function()
     it("may release the client whose row is being read", function()
         local sql = "select 'sad'::define_type.mood, repeat('x', 300) from generate_series(1, 3000)"
         for _, call in ipairs{ "query", "each" } do
-            local client <close> = assert(db:acquire())
+            local client = closing(assert(db:acquire()))
             define_mood(function() client:release() end)
             local good, result, err = pcall(client[call], client, sql)
             if call == "each" then

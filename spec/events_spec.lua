@@ -1,6 +1,9 @@
 --- db:on: which events there are, who hears them, and what becomes of handlers that fail.
 local tidepool = require "tidepool"
+local portable = require "spec.support.portable"
 local server = require "spec.support.server"
+
+local closing = portable.closing
 
 local function open(options)
     local where = { url = server.url(), log = { queries = false }, pool = { min = 0, max = 1 } }
@@ -19,7 +22,7 @@ end
 
 describe("the event", function()
     it("connect tells of a connection that was made", function()
-        local db <close> = open()
+        local db = closing(open())
         local seen = listen(db, "connect")
         local pid = db:value "select pg_backend_pid()"
         assert.equal(1, #seen)
@@ -29,7 +32,7 @@ describe("the event", function()
     end)
 
     it("remove tells of a connection that was closed, and why", function()
-        local db <close> = open()
+        local db = closing(open())
         local seen = listen(db, "remove")
         local pid = db:value "select pg_backend_pid()"
         db:with(function(conn) conn:discard() end)
@@ -44,7 +47,7 @@ describe("the event", function()
     end)
 
     it("error tells of a connection that could not be made, without secrets", function()
-        local db <close> = open { url = "postgresql://u:topsecret@127.0.0.1:1/db" }
+        local db = closing(open { url = "postgresql://u:topsecret@127.0.0.1:1/db" })
         local seen = listen(db, "error")
         assert.is_nil((db:acquire(100)))
         assert.is_true(#seen >= 1)
@@ -54,14 +57,14 @@ describe("the event", function()
     end)
 
     it("error has the SQLSTATE of a refusal", function()
-        local db <close> = open { url = server.url { database = "no such database" } }
+        local db = closing(open { url = server.url { database = "no such database" } })
         local seen = listen(db, "error")
         assert.is_nil((db:acquire(1000)))
         assert.equal("3D000", seen[1].code)
     end)
 
     it("state tells the pool's new state", function()
-        local db <close> = open()
+        local db = closing(open())
         local seen = listen(db, "state")
         assert.equal(1, db:value "select 1")
         assert.equal("connected", seen[1].message)
@@ -71,7 +74,7 @@ describe("the event", function()
     end)
 
     it("state tells when the server goes and when it comes back", function()
-        local db <close> = open()
+        local db = closing(open())
         local seen = listen(db, "state")
         assert.equal(1, db:value "select 1")
         server.stop_fast()
@@ -84,7 +87,7 @@ describe("the event", function()
     end)
 
     it("notice tells what the server has to say", function()
-        local db <close> = open()
+        local db = closing(open())
         local seen = listen(db, "notice")
         assert(db:exec "do $$ begin raise warning 'careful: %', 42; end $$")
         assert.equal(1, #seen)
@@ -93,7 +96,7 @@ describe("the event", function()
     end)
 
     it("retry tells of a statement that is repeated, with the reason and the attempt", function()
-        local db <close> = open()
+        local db = closing(open())
         local seen = listen(db, "retry")
         assert.is_nil((db:exec "do $$ begin raise serialization_failure; end $$"))
         assert.equal(2, #seen)
@@ -104,7 +107,7 @@ describe("the event", function()
     end)
 
     it("rollback tells of a connection that came back in a transaction", function()
-        local db <close> = open()
+        local db = closing(open())
         local seen = listen(db, "rollback")
         db:with(function(conn) assert(conn:exec "begin") end)
         assert.equal(1, #seen)
@@ -114,7 +117,7 @@ describe("the event", function()
     end)
 
     it("query tells of every query: its text, how many parameters, how long, and the error", function()
-        local db <close> = open()
+        local db = closing(open())
         local seen = listen(db, "query")
         assert.equal(3, db:value("select $1::int + $2::int", 1, 2))
         assert.is_nil((db:query "selekt"))
@@ -129,7 +132,7 @@ describe("the event", function()
     end)
 
     it("query tells of the statements of a transaction, too", function()
-        local db <close> = open()
+        local db = closing(open())
         local seen = listen(db, "query")
         assert.equal(1, db:transaction(function(tx) return tx:value "select 1" end))
         local texts = {}
@@ -140,23 +143,23 @@ end)
 
 describe("a handler", function()
     it("raises an error when its event is unknown, with those that are", function()
-        local db <close> = open()
+        local db = closing(open())
         assert.error_matches(function() db:on("conect", print) end,
             "unknown event 'conect' %(known: connect, error, notice, query, remove, retry, rollback, state%)")
         assert.error_matches(function() db:on(nil, print) end, "unknown event 'nil'")
     end)
 
     it("has to be a function", function()
-        local db <close> = open()
+        local db = closing(open())
         assert.error_matches(function() db:on("connect", "print") end, "a function")
         assert.error_matches(function() db:on "connect" end, "a function")
     end)
 
     it("that raises an error is reported to the log and hurts nobody", function()
         local lines = {}
-        local db <close> = open {
+        local db = closing(open {
             log = { queries = false, sink = function(...) lines[#lines + 1] = { ... } end },
-        }
+        })
         db:on("query", function() error "handler" end)
         db:on("query", function() error() end)
         local seen = listen(db, "query")
@@ -170,7 +173,7 @@ describe("a handler", function()
     end)
 
     it("hears nothing more when it is taken off, and others still do", function()
-        local db <close> = open()
+        local db = closing(open())
         local calls = { 0, 0 }
         local stop = db:on("query", function() calls[1] = calls[1] + 1 end)
         db:on("query", function() calls[2] = calls[2] + 1 end)
@@ -182,7 +185,7 @@ describe("a handler", function()
     end)
 
     it("that is put on twice is taken off once at a time", function()
-        local db <close> = open()
+        local db = closing(open())
         local calls = 0
         local function handler() calls = calls + 1 end
         local stop = db:on("query", handler)
@@ -198,7 +201,7 @@ describe("a handler", function()
     end)
 
     it("can be put on and taken off by a handler", function()
-        local db <close> = open()
+        local db = closing(open())
         local calls, stop = 0, nil
         stop = db:on("query", function()
             stop()
@@ -211,7 +214,7 @@ describe("a handler", function()
     end)
 
     it("can use the database, and close it", function()
-        local db <close> = open()
+        local db = closing(open())
         local inner
         db:on("notice", function() inner = inner or db:value "select 5" end)
         assert(db:exec "do $$ begin raise notice 'x'; end $$")
@@ -222,14 +225,14 @@ describe("a handler", function()
     end)
 
     it("that yields is an error of its own, and hurts nobody", function()
-        local db <close> = open { log = { queries = false, sink = function() end } }
+        local db = closing(open { log = { queries = false, sink = function() end } })
         db:on("query", function() coroutine.yield() end)
         local co = coroutine.wrap(function() return db:value "select 6" end)
         assert.equal(6, co())
     end)
 
     it("that nobody has put on costs nothing: what happens is forgotten, the oldest first", function()
-        local db <close> = open()
+        local db = closing(open())
         for _ = 1, 300 do
             db:with(function(conn) conn:exec "do $$ begin raise notice 'x'; end $$" end)
         end

@@ -4,6 +4,7 @@
 --- A program is run twice, with few and with many queries; the difference is what the queries cost. The ceilings are
 --- about 15 % above what was counted when they were last set (gcc 12, x86-64, libpq 15, Lua 5.4.4); a compiler that
 --- makes much different code may need others.
+-- Only Lua 5.4: its ceilings are for that Lua.
 local server = require "spec.support.server"
 
 local FEW, MANY = 500, 2500

@@ -1,5 +1,6 @@
 --- Memory and connections after very many calls: as before.
 local child = require "spec.support.child"
+local portable = require "spec.support.portable"
 local server = require "spec.support.server"
 
 -- Sanitizers keep freed memory back, so there only the course of the program counts.
@@ -15,7 +16,7 @@ local function growth_of(body, warm_up, rounds)
             collectgarbage()
             collectgarbage()
             local file = assert(io.open "/proc/self/statm")
-            local _, pages = file:read("n", "n")
+            local _, pages = file:read("*n", "*n")
             file:close()
             return pages * 4
         end
@@ -32,17 +33,20 @@ local function growth_of(body, warm_up, rounds)
     return tonumber(output:match "growth (%-?[%d.]+)"), tonumber(output:match "of (%d+)")
 end
 
+-- LuaJIT is still compiling, for which it takes memory in pieces of 64 kB.
+local LIMIT = portable.name == "luajit" and 3 or 1
+
 local function assert_flat(body, warm_up, rounds)
     local growth, size = growth_of(body, warm_up, rounds)
     if plain then
-        assert.is_true(growth < 1, ("the process grew by %.2f %% of %d kB"):format(growth, size))
+        assert.is_true(growth < LIMIT, ("the process grew by %.2f %% of %d kB"):format(growth, size))
     end
 end
 
 describe("the memory of a process", function()
     it("is flat over 100,000 queries with a parameter", function()
         local program = assert(io.open "spec/bench/rss_flat.lua")
-        local text = program:read "a"
+        local text = program:read "*a"
         program:close()
         local output, code = child.run(text, {}, { plain and 100000 or 2000, server.url() })
         assert.truthy(output:find "calls in", output)

@@ -1,7 +1,10 @@
 --- Where the connection comes from, what a bad option says, and a database that is not there.
 local tidepool = require "tidepool"
 local child = require "spec.support.child"
+local portable = require "spec.support.portable"
 local server = require "spec.support.server"
+
+local closing = portable.closing
 
 -- A child that opens a pool from what its environment says and prints what it found.
 local SHOW = [[
@@ -67,30 +70,30 @@ end
 
 describe("opening from code", function()
     it("takes a URL", function()
-        local db <close> = assert(tidepool.open(server.url { pool_min = 0, application_name = "from a url" }))
+        local db = closing(assert(tidepool.open(server.url { pool_min = 0, application_name = "from a url" })))
         assert.equal("from a url", db:option "application_name")
         assert.equal("0", db:option "pool.min")
     end)
 
     it("takes a table with a URL and options, which beat the URL's parameters", function()
-        local db <close> = assert(tidepool.open(quiet {
+        local db = closing(assert(tidepool.open(quiet {
             url = server.url { pool_max = 7, pool_min = 1 }, pool = { max = 3 },
-        }))
+        })))
         assert.equal("3", db:option "pool.max")
         assert.equal("1", db:option "pool.min")
         assert.equal(1, db:value("select 1"))
     end)
 
     it("takes the parts of a URL as options", function()
-        local db <close> = assert(tidepool.open(quiet {
+        local db = closing(assert(tidepool.open(quiet {
             host = server.socket, port = server.port, database = server.database, user = server.user,
-        }))
+        })))
         assert.equal(server.database, db:value("select current_database()"))
     end)
 
     it("never waits, not even for a host that does not answer", function()
         local began = server.now()
-        local db <close> = assert(tidepool.open(quiet { url = "postgresql://u@192.0.2.1/db" }))
+        local db = closing(assert(tidepool.open(quiet { url = "postgresql://u@192.0.2.1/db" })))
         assert.is_true(server.now() - began < 50)
         assert.equal("starting", db:state().state)
     end)
@@ -115,7 +118,7 @@ describe("opening from code", function()
     it("leaves the table that it was given as it was", function()
         local sink = function() end
         local where = { url = server.url(), log = { sink = sink, queries = false }, pool = { max = 1 } }
-        local db <close> = assert(tidepool.open(where))
+        local db = closing(assert(tidepool.open(where)))
         assert.equal(server.url(), where.url)
         assert.equal(sink, where.log.sink)
         assert.same({ max = 1 }, where.pool)
@@ -335,7 +338,7 @@ describe("a server that is away", function()
     end
 
     it("lets a call wait until the acquire timeout, then fails it with the reason", function()
-        local db <close> = assert(tidepool.open(quiet { url = closed_port, pool = { acquire_timeout_ms = 150 } }))
+        local db = closing(assert(tidepool.open(quiet { url = closed_port, pool = { acquire_timeout_ms = 150 } })))
         assert_waits(150, function()
             local rows, err = db:query("select 1")
             assert.is_nil(rows)
@@ -348,7 +351,7 @@ describe("a server that is away", function()
     end)
 
     it("lets a call wait no longer than its own deadline", function()
-        local db <close> = assert(tidepool.open(quiet { url = closed_port }))
+        local db = closing(assert(tidepool.open(quiet { url = closed_port })))
         assert_waits(60, function() assert.is_nil((db:query { "select 1", timeout_ms = 60 })) end)
         assert_waits(60, function() assert.is_nil((db:acquire(60))) end)
         assert_waits(60, function() assert.is_false((db:ping(60))) end)
@@ -357,7 +360,7 @@ describe("a server that is away", function()
     end)
 
     it("shows in the state, with the last error and how many there were", function()
-        local db <close> = assert(tidepool.open(quiet { url = closed_port }))
+        local db = closing(assert(tidepool.open(quiet { url = closed_port })))
         assert.equal("starting", db:state().state)
         assert.is_nil(db:state().last_error)
         assert.is_nil((db:wait_ready(50)))
@@ -370,7 +373,7 @@ describe("a server that is away", function()
     end)
 
     it("is found by the next call when it is back, without any restart", function()
-        local db <close> = assert(tidepool.open(quiet { url = server.url(), pool = { acquire_timeout_ms = 3000 } }))
+        local db = closing(assert(tidepool.open(quiet { url = server.url(), pool = { acquire_timeout_ms = 3000 } })))
         server.stop_fast()
         local value, err = db:value { "select 1", timeout_ms = 100 }
         server.start_again()
@@ -382,7 +385,7 @@ describe("a server that is away", function()
     end)
 
     it("is waited for by wait_ready", function()
-        local db <close> = assert(tidepool.open(quiet { url = server.url() }))
+        local db = closing(assert(tidepool.open(quiet { url = server.url() })))
         assert.is_true(db:wait_ready(2000))
         assert.is_true(db:is_connected())
         assert.equal(0, db:stats().active_connections)
@@ -392,7 +395,7 @@ end)
 describe("a server that refuses", function()
     it("fails a call with a wrong password fast, and again each time", function()
         local url = server.url { tcp = true, password = "not the topsecret" }
-        local db <close> = assert(tidepool.open(quiet { url = url }))
+        local db = closing(assert(tidepool.open(quiet { url = url })))
         for _ = 1, 2 do
             local began = server.now()
             local value, err = db:value("select 1")
@@ -407,7 +410,7 @@ describe("a server that refuses", function()
     end)
 
     it("fails a call to a database that does not exist fast", function()
-        local db <close> = assert(tidepool.open(quiet { url = server.url { database = "no such database" } }))
+        local db = closing(assert(tidepool.open(quiet { url = server.url { database = "no such database" } })))
         local began = server.now()
         local value, err = db:value("select 1")
         assert.is_true(server.now() - began < 1500)
@@ -425,10 +428,10 @@ describe("a secret", function()
                 lines[#lines + 1] = name .. tostring(value)
             end
         end
-        local db <close> = assert(tidepool.open {
+        local db = closing(assert(tidepool.open {
             url = server.url { tcp = true, password = "topsecret" },
             log = { sink = sink, connections = true, queries = true }, pool = { acquire_timeout_ms = 200 },
-        })
+        }))
         local _, err = db:value("select 1")
         lines[#lines + 1] = tostring(db)
         for _, value in pairs(err) do

@@ -1,5 +1,6 @@
 --- What Lua has becomes what the server expects of a parameter.
 local tidepool = require "tidepool"
+local portable = require "spec.support.portable"
 local server = require "spec.support.server"
 
 local null, json, array = tidepool.null, tidepool.json, tidepool.array
@@ -86,7 +87,7 @@ describe("parameters", function()
         it("go to integer types to their extremes", function()
             local extremes = {
                 int2 = { -32768, 32767 }, int4 = { -2147483648, 2147483647 },
-                int8 = { math.mininteger, math.maxinteger }, oid = { 0, 4294967295 },
+                int8 = { portable.mininteger, portable.maxinteger }, oid = { 0, 4294967295 },
             }
             for type, numbers in pairs(extremes) do
                 for _, number in ipairs(numbers) do
@@ -106,7 +107,7 @@ describe("parameters", function()
         end)
 
         it("go to other types as decimal text", function()
-            assert.equal("9223372036854775807", text("numeric", math.maxinteger))
+            assert.equal("9223372036854775807", text("numeric", portable.maxinteger))
             assert.equal("-12", text("text", -12))
             assert.equal("7", text("jsonb", 7))
             assert.equal(7.0, value("select $1::float8", 7))
@@ -116,15 +117,12 @@ describe("parameters", function()
     describe("that are floats", function()
         it("go to float8 and come back exactly", function()
             local numbers = {
-                0.1, 1 / 3, 2 / 3, math.pi, 1e15, 1e-300, 5e-324, 0x1.fffffffffffffp1023, 2.0 ^ 53, 2.0 ^ 53 + 2,
+                0.1, 1 / 3, 2 / 3, math.pi, 1e15, 1e-300, 5e-324, portable.maxnumber, 2.0 ^ 53, 2.0 ^ 53 + 2,
                 -1.5, 123456789.123456789,
             }
             math.randomseed(20240229)
             for _ = 1, 200 do
-                local number = string.unpack("d", string.pack("i8", math.random(0)))
-                if number == number and number ~= math.huge and number ~= -math.huge then
-                    numbers[#numbers + 1] = number
-                end
+                numbers[#numbers + 1] = (math.random() - 0.5) * 2 ^ math.random(-1000, 1000)
             end
             for _, number in ipairs(numbers) do
                 assert.equal(number, value("select $1::float8", number))
@@ -137,14 +135,14 @@ describe("parameters", function()
             assert.equal(math.huge, value("select $1::float8", math.huge))
             assert.equal(-math.huge, value("select $1::float4", -math.huge))
             assert.equal("NaN", text("numeric", 0 / 0))
-            assert.equal("-inf", tostring(1 / value("select $1::float8", -0.0)))
+            assert.equal("-inf", tostring(1 / value("select $1::float8", portable.minus_zero)))
         end)
 
         it("go to integer types when they are integral", function()
             assert.equal(5, value("select $1::int4", 5.0))
             assert.equal(-32768, value("select $1::int2", -32768.0))
-            assert.equal(math.mininteger, value("select $1::int8", -2.0 ^ 63))
-            assert.equal(0, value("select $1::int4", -0.0))
+            assert.equal(portable.mininteger, value("select $1::int8", -2.0 ^ 63))
+            assert.equal(0, value("select $1::int4", portable.minus_zero))
             assert.equal(9007199254740992, value("select $1::int8", 2.0 ^ 53))
         end)
 
@@ -251,8 +249,12 @@ describe("parameters", function()
         end)
 
         it("are sent exactly", function()
-            assert.equal("[9223372036854775807, -9223372036854775808, 9007199254740993]",
-                text("jsonb", { math.maxinteger, math.mininteger, 9007199254740993 }))
+            assert.equal("[9007199254740992, -9007199254740992, 0]",
+                text("jsonb", { 9007199254740992, -9007199254740992, 0 }))
+            if portable.has_integers then
+                assert.equal("[9223372036854775807, -9223372036854775808, 9007199254740993]",
+                    text("jsonb", { portable.maxinteger, portable.mininteger, 9007199254740993 }))
+            end
             assert.equal("[0.1, 0.3333333333333333, 1234567.8901234567]",
                 text("jsonb", { 0.1, 1 / 3, 1234567.8901234567 }))
             assert.equal([=[["\"\\\b\f\n\r\t\u0001\u001f"]]=], text("json", { "\"\\\b\f\n\r\t\1\31" }))
@@ -279,7 +281,7 @@ describe("parameters", function()
         it("are refused with the path to what has no JSON form", function()
             refused_as("jsonb", { items = { 1, 2, { callback = print } } },
                 "$.items[3].callback: a function cannot be written as JSON")
-            refused_as("jsonb", { ["a b"] = { coroutine.create(print) } },
+            refused_as("jsonb", { ["a b"] = { coroutine.create(function() end) } },
                 '$["a b"][1]: a thread cannot be written as JSON')
             refused_as("jsonb", { file = io.stdout }, "$.file: a userdata cannot be written as JSON")
             refused_as("jsonb", { x = 0 / 0 }, "$.x: NaN cannot be written as JSON")
@@ -334,7 +336,7 @@ describe("parameters", function()
         it("come back as they were", function()
             round("int2", { -32768, 0, 32767 })
             round("int4", { 1, null, 3 })
-            round("int8", { math.mininteger, math.maxinteger })
+            round("int8", { portable.mininteger, portable.maxinteger })
             round("bool", { true, false, null })
             round("float8", { 0.1, 1 / 3, math.huge, -math.huge, 5.0 })
             round("numeric", { "1.50", "NaN" })
@@ -377,9 +379,9 @@ describe("parameters", function()
         end)
 
         it("may have a length in the field n", function()
-            assert.same({ 1, 2 }, value("select $1::int[]", table.pack(1, 2)))
-            assert.same({}, value("select $1::int[]", table.pack()))
-            refused_as("int[]", table.pack(1, nil), "the list has no element [2] (tidepool.null stands for NULL)")
+            assert.same({ 1, 2 }, value("select $1::int[]", portable.pack(1, 2)))
+            assert.same({}, value("select $1::int[]", portable.pack()))
+            refused_as("int[]", portable.pack(1, nil), "the list has no element [2] (tidepool.null stands for NULL)")
             refused_as("int[]", { 1, 2, n = 1 }, "the list has an element [2], but its n is 1")
         end)
 
@@ -524,7 +526,7 @@ describe("parameters", function()
         it("are named", function()
             for _, type in ipairs{ "int4", "text", "jsonb", "bytea", "int[]" } do
                 refused_as(type, print, "a function cannot be sent")
-                refused_as(type, coroutine.create(print), "a thread cannot be sent")
+                refused_as(type, coroutine.create(function() end), "a thread cannot be sent")
                 refused_as(type, io.stdout, "a userdata cannot be sent")
             end
             refused_as("int4", {}, "a table cannot be sent as int4")
@@ -564,11 +566,14 @@ describe("parameters", function()
                 return "select count(*) from unnest(array[" .. table.concat(marks, ",", 1, n) .. "])"
             end
             -- libpq 15 loses the connection over a description of more than 7,498 parameters.
-            for _, n in ipairs{ 7498, 7499, 65535 } do
-                assert.equal(n, value(count(n), table.unpack(numbers, 1, n)))
+            local has_room = _VERSION ~= "Lua 5.1" -- whose functions take 8,000 arguments at most
+            for _, n in ipairs{ 7498, 7499, has_room and 65535 or 7900 } do
+                assert.equal(n, value(count(n), portable.unpack(numbers, 1, n)))
             end
-            numbers[65536] = 1
-            refused("65535", count(65535), table.unpack(numbers))
+            if has_room then
+                numbers[65536] = 1
+                refused("65535", count(65535), portable.unpack(numbers))
+            end
         end)
     end)
 

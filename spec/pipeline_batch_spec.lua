@@ -1,10 +1,13 @@
 --- query_many, batches of any size, timeouts of pipelines, pipelines over TLS.
 local tidepool = require "tidepool"
+local portable = require "spec.support.portable"
 local server = require "spec.support.server"
 local tls = require "spec.support.tls"
 
+local closing = portable.closing
+
 local plain = (os.getenv "TIDEPOOL_TEST_VARIANT" or "default") == "default"
-local check = load "return assert" () -- for very many answers: busted's own takes longer than they do
+local check = portable.assert -- for very many answers: busted's own takes longer than they do
 
 local function open(options)
     local where = { url = server.url(), log = { queries = false }, pool = { min = 0, max = 2 } }
@@ -80,7 +83,7 @@ describe("query_many", function()
 
     it("takes NULL as tidepool.null, and as nil in a list that says its length", function()
         assert.equal(3, assert(db:query_many(SQL, {
-            { 1, tidepool.null }, { 2, nil, n = 2 }, table.pack(3, nil),
+            { 1, tidepool.null }, { 2, nil, n = 2 }, portable.pack(3, nil),
         })).count)
         assert.equal(3, db:value "select count(*) from pipeline_batch_spec where name is null")
     end)
@@ -141,7 +144,7 @@ describe("query_many", function()
             assert.equal(2, assert(tx:query_many(SQL, { { 1, "a" }, { 2, "b" } })).count)
             return true
         end))
-        local conn <close> = assert(db:acquire())
+        local conn = closing(assert(db:acquire()))
         assert.equal(1, assert(conn:query_many(SQL, { { 3, "c" } })).count)
         assert.equal(3, count(conn))
     end)
@@ -215,7 +218,7 @@ end)
 
 describe("the timeout of a pipeline", function()
     it("ends it, and the pool recovers", function()
-        local own <close> = open { pool = { min = 0, max = 1 } }
+        local own = closing(open { pool = { min = 0, max = 1 } })
         for _ = 1, 2 do
             local began = server.now()
             local err = fails("timeout", own:pipeline(function(p)
@@ -233,7 +236,7 @@ describe("the timeout of a pipeline", function()
     end)
 
     it("ends it while there is more to be sent than fits into the buffers", function()
-        local own <close> = open { pool = { min = 0, max = 1 } }
+        local own = closing(open { pool = { min = 0, max = 1 } })
         local text = ("x"):rep(10000)
         local began = server.now()
         local err = fails("timeout", own:pipeline(function(p)
@@ -248,7 +251,7 @@ describe("the timeout of a pipeline", function()
     end)
 
     it("is query_timeout_ms when the call says nothing", function()
-        local own <close> = open { query_timeout_ms = 80, pool = { min = 0, max = 1 } }
+        local own = closing(open { query_timeout_ms = 80, pool = { min = 0, max = 1 } })
         fails("timeout", own:pipeline(function(p) p:exec "select pg_sleep(20)" end))
         fails("timeout", own:query_many("select pg_sleep($1)", { { 20 } }))
         local slow = assert(own:pipeline(function(p) p:exec "select pg_sleep(0.1)" end, { timeout_ms = 5000 }))
@@ -257,7 +260,7 @@ describe("the timeout of a pipeline", function()
     end)
 
     it("leaves a connection of one's own busy until it is released", function()
-        local own <close> = open { pool = { min = 0, max = 1 } }
+        local own = closing(open { pool = { min = 0, max = 1 } })
         local conn = assert(own:acquire())
         fails("timeout", conn:pipeline(function(p) p:exec "select pg_sleep(20)" end, { timeout_ms = 50 }))
         fails("busy", conn:pipeline(function(p) p:query "select 1" end))
@@ -278,7 +281,7 @@ describe("a pipeline over TLS", function()
             pending(reason)
             return
         end
-        local own <close> = open { url = tls.url(), pool = { min = 0, max = 1 } }
+        local own = closing(open { url = tls.url(), pool = { min = 0, max = 1 } })
         assert.is_true((own:value "select ssl from pg_stat_ssl where pid = pg_backend_pid()"))
         local text, n = ("x"):rep(200), plain and 30000 or 5000
         local answers = assert(own:pipeline(function(p)

@@ -1,8 +1,11 @@
 --- The calls that run a statement: what they return, their options, their errors, their prepared statements.
 local tidepool = require "tidepool"
+local portable = require "spec.support.portable"
 local server = require "spec.support.server"
 
-local lua_assert = load "return assert" () -- busted's own makes a text of an error
+local closing = portable.closing
+
+local lua_assert = portable.assert -- busted's own makes a text of an error
 
 local function open(options)
     local where = { url = server.url(), log = { queries = false }, pool = { min = 0, max = 2 } }
@@ -99,7 +102,7 @@ describe("a call", function()
         end)
 
         it("returns nil and nothing else when there is none", function()
-            local results = table.pack(db:one("select id from query_spec where id = $1", 99))
+            local results = portable.pack(db:one("select id from query_spec where id = $1", 99))
             assert.is_nil(results[1])
             assert.is_nil(results[2])
         end)
@@ -295,7 +298,7 @@ describe("a call", function()
         end)
 
         it("leaves its connection as good as before", function()
-            local conn <close> = assert(db:acquire())
+            local conn = closing(assert(db:acquire()))
             local pid = conn:backend_pid()
             fails("database", conn:query "select 1/0")
             fails("database", conn:query("select $1::int", "x"))
@@ -304,7 +307,7 @@ describe("a call", function()
             assert.equal("idle", conn:transaction_state())
         end)
 
-        it("can be raised by Lua's own assert, and is the same table", function()
+        it("can be raised by assert, and is the same table", function()
             local ok, err = pcall(lua_assert, db:query "selekt")
             assert.is_false(ok)
             assert.equal("42601", err.code)
@@ -314,7 +317,7 @@ end)
 
 describe("a call that takes too long", function()
     it("fails in time, and the next one works on the same pool of one", function()
-        local db <close> = open { pool = { min = 0, max = 1 } }
+        local db = closing(open { pool = { min = 0, max = 1 } })
         local pid = db:value "select pg_backend_pid()"
         local began = server.now()
         local err = fails("timeout", db:query { "select pg_sleep(20)", timeout_ms = 80 })
@@ -327,7 +330,7 @@ describe("a call that takes too long", function()
     end)
 
     it("is ended on the server too", function()
-        local db <close> = open { url = server.url { application_name = "query_spec cancel" } }
+        local db = closing(open { url = server.url { application_name = "query_spec cancel" } })
         fails("timeout", db:query { "select pg_sleep(20)", timeout_ms = 30 })
         assert.is_true(server.wait(function()
             return server.psql [[select count(*) from pg_stat_activity
@@ -336,7 +339,7 @@ describe("a call that takes too long", function()
     end)
 
     it("does not harm the statements that come after it", function()
-        local db <close> = open { pool = { min = 0, max = 1 } }
+        local db = closing(open { pool = { min = 0, max = 1 } })
         for i = 0, 40 do
             assert.equal(i, db:value("select $1::int", i))
             fails("timeout", db:query { "select pg_sleep(20)", timeout_ms = 2 })
@@ -344,19 +347,19 @@ describe("a call that takes too long", function()
     end)
 
     it("fails by query_timeout_ms when the call says nothing", function()
-        local db <close> = open { query_timeout_ms = 50 }
+        local db = closing(open { query_timeout_ms = 50 })
         fails("timeout", db:query "select pg_sleep(20)")
         assert.equal("", db:value { "select pg_sleep(0.1)", timeout_ms = 5000 })
     end)
 
     it("fails by the server's statement_timeout with the server's error", function()
-        local db <close> = open { statement_timeout_ms = 50 }
+        local db = closing(open { statement_timeout_ms = 50 })
         assert.equal("57014", fails("database", db:query "select pg_sleep(20)").code)
         assert.equal(1, db:value "select 1")
     end)
 
     it("leaves an acquired connection that says it is busy until it is released", function()
-        local db <close> = open { pool = { min = 0, max = 1 } }
+        local db = closing(open { pool = { min = 0, max = 1 } })
         local conn = assert(db:acquire())
         fails("timeout", conn:query { "select pg_sleep(20)", timeout_ms = 30 })
         fails("busy", conn:query "select 1")
@@ -366,7 +369,7 @@ describe("a call that takes too long", function()
     end)
 
     it("fails at once with a timeout of zero when it has to wait", function()
-        local db <close> = open()
+        local db = closing(open())
         local began = server.now()
         assert.is_nil((db:query { "select pg_sleep(20)", timeout_ms = 0 }))
         assert.is_true(server.now() - began < 100)
@@ -379,7 +382,7 @@ describe("prepared statements", function()
     end
 
     it("are prepared once and used again", function()
-        local db <close> = open { pool = { min = 0, max = 1 } }
+        local db = closing(open { pool = { min = 0, max = 1 } })
         for i = 1, 10 do
             assert.equal(i, db:value("select /* query_spec_p */ $1::int", i))
         end
@@ -391,7 +394,7 @@ describe("prepared statements", function()
     end)
 
     it("are not prepared on the server with prepare = false", function()
-        local db <close> = open { prepare = false, pool = { min = 0, max = 1 } }
+        local db = closing(open { prepare = false, pool = { min = 0, max = 1 } })
         for i = 1, 10 do
             assert.equal(i, db:value("select /* query_spec_p */ $1::int", i))
         end
@@ -399,7 +402,7 @@ describe("prepared statements", function()
     end)
 
     it("are evicted, the least recently used first, past statement_cache_size", function()
-        local db <close> = open { statement_cache_size = 3, pool = { min = 0, max = 1 } }
+        local db = closing(open { statement_cache_size = 3, pool = { min = 0, max = 1 } })
         local function run(i)
             assert.equal(i, db:value(("select /* query_spec_p */ %d"):format(i)))
         end
@@ -418,7 +421,7 @@ describe("prepared statements", function()
 
     it("work with a cache of one and of none", function()
         for size = 0, 1 do
-            local db <close> = open { statement_cache_size = size, pool = { min = 0, max = 1 } }
+            local db = closing(open { statement_cache_size = size, pool = { min = 0, max = 1 } })
             for i = 1, 20 do
                 assert.equal(i, db:value(("select %d + $1::int"):format(i % 3), i - i % 3))
             end
@@ -427,10 +430,10 @@ describe("prepared statements", function()
     end)
 
     it("whose result has changed by ALTER TABLE are prepared anew, unseen", function()
-        local db <close> = open()
+        local db = closing(open())
         assert(db:script "drop table if exists query_spec_stale; create table query_spec_stale (a int)")
         assert(db:exec "insert into query_spec_stale values (1)")
-        local first, second <close> = assert(db:acquire()), assert(db:acquire())
+        local first, second = assert(db:acquire()), closing(assert(db:acquire()))
         for _, conn in ipairs { first, second } do
             assert.same({ a = 1 }, assert(conn:one "select * from query_spec_stale"))
         end
@@ -443,8 +446,8 @@ describe("prepared statements", function()
     end)
 
     it("that someone has deallocated are prepared anew, unseen", function()
-        local db <close> = open { pool = { min = 0, max = 1 } }
-        local conn <close> = assert(db:acquire())
+        local db = closing(open { pool = { min = 0, max = 1 } })
+        local conn = closing(assert(db:acquire()))
         for _, how in ipairs { "deallocate all", "discard all" } do
             assert.equal(3, conn:value("select $1::int", 3))
             assert.equal(4, conn:value("select $1::int + 1", 3))
@@ -456,8 +459,8 @@ describe("prepared statements", function()
     end)
 
     it("that someone has deallocated are prepared anew, also when others were to be let go of", function()
-        local db <close> = open { statement_cache_size = 2, pool = { min = 0, max = 1 } }
-        local conn <close> = assert(db:acquire())
+        local db = closing(open { statement_cache_size = 2, pool = { min = 0, max = 1 } })
+        local conn = closing(assert(db:acquire()))
         for i = 1, 8 do
             assert.equal(i, conn:value(("select %d"):format(i)))
         end
@@ -468,7 +471,7 @@ describe("prepared statements", function()
     end)
 
     it("fail in a transaction when their result has changed, and work in the next", function()
-        local db <close> = open { pool = { min = 0, max = 1 } }
+        local db = closing(open { pool = { min = 0, max = 1 } })
         assert(db:script "drop table if exists query_spec_stale; create table query_spec_stale (a int)")
         local function read(tx) return tx:query "select * from query_spec_stale" end
         assert(db:transaction(read))
@@ -482,7 +485,7 @@ describe("prepared statements", function()
     end)
 
     it("keep their parameters apart from those of a statement with another type", function()
-        local db <close> = open()
+        local db = closing(open())
         assert.equal("1", db:value("select $1::text", 1))
         assert.equal(1, db:value("select $1::int", "1"))
     end)
@@ -490,7 +493,7 @@ end)
 
 describe("a statement that may be repeated", function()
     it("is repeated within its call when the server rolled it back for a deadlock", function()
-        local db <close> = open()
+        local db = closing(open())
         -- 40001 raised twice, then no more: a sequence counts also for statements that are rolled back.
         assert(db:script [[
             drop sequence if exists query_spec_attempts; create sequence query_spec_attempts;

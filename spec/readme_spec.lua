@@ -5,16 +5,20 @@
 --   local x = call() --> value  what x is
 --   end)) --> value             what the print that this line ends prints
 --   --> value                   alone on a line: what the print before prints next
+-- Only Lua 5.4: its programs are written for that one.
 local core = require "tidepool.core"
 local tidepool = require "tidepool"
+local portable = require "spec.support.portable"
 local readme_options = require "spec.support.readme_options"
 local server = require "spec.support.server"
+
+local closing = portable.closing
 
 local root = debug.getinfo(1, "S").source:match("^@(.-)spec/readme_spec%.lua$")
 
 local function read(name)
     local file = assert(io.open(root .. name))
-    local text = file:read("a")
+    local text = file:read "*a"
     file:close()
     return text
 end
@@ -76,7 +80,7 @@ end
 local function run(block)
     local output = {}
     local function show(...)
-        local words = table.pack(...)
+        local words = portable.pack(...)
         for i = 1, words.n do
             words[i] = tostring(words[i])
         end
@@ -230,7 +234,7 @@ describe("README.md", function()
     end)
 
     it("names every field of the statistics, the options of a call and of a transaction, and the events", function()
-        local db <close> = assert(tidepool.open { url = server.url(), log = { queries = false } })
+        local db = closing(assert(tidepool.open { url = server.url(), log = { queries = false } }))
         local stats = db:stats()
         for _, fields in ipairs { stats, stats.closed, stats.wait } do
             for name in pairs(fields) do
@@ -244,7 +248,7 @@ describe("README.md", function()
             { db.on, db, "unknown", print },
         }
         for _, call in ipairs(calls) do
-            local ok, message = pcall(table.unpack(call))
+            local ok, message = pcall(portable.unpack(call))
             assert.is_false(ok)
             for name in message:match("%(known: (.*)%)"):gmatch("[%w_]+") do
                 assert.is_truthy(code:find("%f[%w_]" .. name .. "%f[^%w_]"), "README.md does not mention " .. name)

@@ -1,4 +1,13 @@
+--- The rockspec: LuaRocks finds it, builds and installs.
+-- Only Lua 5.4: it builds for another one, too.
 local server = require "spec.support.server"
+
+local PROGRAM = [[
+    local tidepool = require "tidepool"
+    local db = assert(tidepool.open(os.getenv "DATABASE_URL"))
+    local answer = db:value("select $1::int + 1", 41)
+    print(_VERSION, type(tidepool._VERSION), debug.getinfo(tidepool.open, "S").source, answer)
+    db:close()]]
 
 describe("the rockspec", function()
     local tree
@@ -11,19 +20,29 @@ describe("the rockspec", function()
         server.sh("rm -rf " .. tree)
     end)
 
-    it("is found and installed by `luarocks make`, and the module then works from any folder", function()
-        local output, code = server.sh("luarocks --lua-version 5.4 make --deps-mode none --tree " .. tree)
+    -- `where` is for make: the folder of what depends on Lua.
+    local function installs(version, where)
+        local output, code = server.sh(("MAKEFLAGS='%s' luarocks --lua-version %s make --deps-mode none --tree %s")
+            :format(where, version, tree))
         assert.equal(0, code, output)
 
-        local program = [[
-            local tidepool = require "tidepool"
-            local db = assert(tidepool.open(os.getenv "DATABASE_URL"))
-            local answer = db:value("select $1::int + 1", 41)
-            print(type(tidepool._VERSION), package.searchpath("tidepool", package.path), answer)
-            db:close()]]
-        local path = "LUA_PATH='%s/share/lua/5.4/?.lua;%s/share/lua/5.4/?/init.lua;;' LUA_CPATH='%s/lib/lua/5.4/?.so;;'"
-        local command = "cd / && DB_LOG_QUERIES=false " .. path .. " %s -e '%s'"
-        output = server.sh(command:format(tree, tree, tree, os.getenv "LUA" or "lua5.4", program))
-        assert.equal("string\t" .. tree .. "/share/lua/5.4/tidepool/init.lua\t42\n", output)
+        local path = "LUA_PATH='%s/share/lua/%s/?.lua;%s/share/lua/%s/?/init.lua;;' LUA_CPATH='%s/lib/lua/%s/?.so;;'"
+        local command = "cd / && DB_LOG_QUERIES=false " .. path .. " lua%s -e '%s'"
+        output = server.sh(command:format(tree, version, tree, version, tree, version, version, PROGRAM))
+        assert.equal(("Lua %s\tstring\t@%s/share/lua/%s/tidepool/init.lua\t42\n")
+            :format(version, tree, version), output)
+    end
+
+    it("is found and installed by `luarocks make`, and the module then works from any folder", function()
+        installs("5.4", "")
+    end)
+
+    it("is installed for another Lua too, with the headers that LuaRocks names", function()
+        if server.sh "pkg-config --exists lua5.1 || echo no" == "no\n" then
+            pending "there are no headers of Lua 5.1"
+            return
+        end
+        installs("5.1", " -- OUT=build/rock5.1")
+        server.sh "rm -rf build/rock5.1"
     end)
 end)

@@ -1,7 +1,10 @@
 --- The shapes of a result: rows, arrays, columns, lazy rows; its limits; and the descriptions that connections share.
 local tidepool = require "tidepool"
 local child = require "spec.support.child"
+local portable = require "spec.support.portable"
 local server = require "spec.support.server"
+
+local closing = portable.closing
 
 local function open(options)
     local where = { url = server.url(), log = { queries = false }, pool = { min = 0, max = 2 } }
@@ -21,10 +24,10 @@ end
 -- How rows come: from libpq with the first execution on a connection, from the socket with the next, as text without
 -- prepared statements. `fn` is called for each.
 local function each_way(fn)
-    local db <close> = open { pool = { min = 0, max = 1 } }
+    local db = closing(open { pool = { min = 0, max = 1 } })
     fn(db, "prepared")
     fn(db, "known")
-    local plain <close> = open { prepare = false }
+    local plain = closing(open { prepare = false })
     fn(plain, "without preparing")
     assert(db:transaction(function(tx) fn(tx, "in a transaction") return true end))
 end
@@ -134,7 +137,7 @@ describe("a result as columns", function()
     end)
 
     it("takes 100,000 rows and 300 columns", function()
-        local db <close> = open()
+        local db = closing(open())
         for _ = 1, 2 do
             local long = assert(db:query { "select i, 'text' as t from generate_series(1, 100000) i", as = "columns" })
             assert.equal(100000, #long.i)
@@ -168,7 +171,7 @@ describe("a lazy result", function()
     it("has nothing out of its range", function()
         each_way(function(db)
             local result = assert(db:query { TABLE, as = "lazy" })
-            for _, i in ipairs { 0, -1, 4, math.maxinteger, math.mininteger } do
+            for _, i in ipairs { 0, -1, 4, portable.maxinteger, portable.mininteger } do
                 assert.is_nil(result[i])
                 assert.is_nil(result[1][i])
             end
@@ -195,17 +198,17 @@ describe("a lazy result", function()
         each_way(function(db)
             local result = assert(db:query { TABLE, as = "lazy" })
             local ids = {}
-            for i, row in ipairs(result) do ids[i] = row.id end
+            for i, row in portable.ipairs(result) do ids[i] = row.id end
             assert.same({ 1, 2, 3 }, ids)
             local cells = {}
-            for name, value in pairs(result[2]) do cells[name] = value end
+            for name, value in portable.pairs(result[2]) do cells[name] = value end
             assert.same({ id = 2, grade = "2.5" }, cells)
             cells = {}
-            for i, value in ipairs(result[1]) do cells[i] = value end
+            for i, value in portable.ipairs(result[1]) do cells[i] = value end
             assert.same({ 1, "one", "1.5" }, cells)
             cells = {}
             result = assert(db:query { TABLE, as = "lazy", nulls = true })
-            for name, value in pairs(result[3]) do cells[name] = value end
+            for name, value in portable.pairs(result[3]) do cells[name] = value end
             assert.same({ id = 3, name = "three", grade = tidepool.null }, cells)
         end)
     end)
@@ -219,7 +222,7 @@ describe("a lazy result", function()
             local rows, lazy = assert(db:query(sql)), assert(db:query { sql, as = "lazy" })
             for i, row in ipairs(rows) do
                 local copy = {}
-                for name, value in pairs(lazy[i]) do copy[name] = value end
+                for name, value in portable.pairs(lazy[i]) do copy[name] = value end
                 assert.same(row, copy, how)
             end
         end)
@@ -252,7 +255,7 @@ describe("a lazy result", function()
             assert.is_nil(result[3][1])
             assert.is_nil((next((function()
                 local cells = {}
-                for name, value in pairs(result[2]) do cells[name] = value end
+                for name, value in portable.pairs(result[2]) do cells[name] = value end
                 return cells
             end)())))
             result = assert(db:query { COMMAND, as = "lazy" })
@@ -278,7 +281,7 @@ describe("a lazy result", function()
 
     it("is kept alive by one of its rows", function()
         local function make()
-            local db <close> = open()
+            local db = closing(open())
             return assert(db:query { "select i, repeat(chr(64 + i), 1000) as t from generate_series(1, 20) i",
                 as = "lazy" })[7]
         end
@@ -308,7 +311,7 @@ describe("a lazy result", function()
     end)
 
     it("raises the error of a cell that cannot be read, when it is read", function()
-        local db <close> = open()
+        local db = closing(open())
         assert(db:script "drop type if exists shapes_mood; create type shapes_mood as enum ('good', 'bad')")
         assert(db:define_type { name = "shapes_mood", decode = function(text)
             if text == "bad" then error "no such mood" end
@@ -327,14 +330,14 @@ describe("a lazy result", function()
     end)
 
     it("cannot be changed", function()
-        local db <close> = open()
+        local db = closing(open())
         local result = assert(db:query { TABLE, as = "lazy" })
         assert.has_error(function() result[1] = {} end)
         assert.has_error(function() result[1].id = 5 end)
     end)
 
     it("is not what one and value give", function()
-        local db <close> = open()
+        local db = closing(open())
         assert.equal(5, db:value { "select 5", as = "lazy" })
         local row = assert(db:one { "select 5 as a", as = "lazy" })
         assert.equal(5, row.a)
@@ -362,7 +365,9 @@ describe("a lazy result", function()
         ]], {}, { server.url() })
         assert.equal(0, code, output)
         if (os.getenv "TIDEPOOL_TEST_VARIANT" or "default") == "default" then
-            assert.is_true(tonumber(output) < 12000, output .. "kB over 50 results of 5 MB")
+            -- The collector of 5.1 follows large userdata slowly.
+            local limit = portable.name == "lua5.1" and 150000 or 12000
+            assert.is_true(tonumber(output) < limit, output .. "kB over 50 results of 5 MB")
         end
     end)
 end)
@@ -376,7 +381,7 @@ describe("max_rows", function()
                 assert.equal(100, assert(db:query({ SQL, as = as, max_rows = 100 }, 100)).count, how .. " " .. as)
             end
         end)
-        local db <close> = open { pool = { min = 0, max = 1 } }
+        local db = closing(open { pool = { min = 0, max = 1 } })
         for _, as in ipairs { "rows", "arrays", "columns", "lazy" } do
             local err = fails("validation", db:query({ SQL, as = as, max_rows = 100 }, 101))
             assert.equal("the result has more rows than max_rows = 100 allows", err.message)
@@ -385,7 +390,7 @@ describe("max_rows", function()
     end)
 
     it("ends a statement that would go on, and leaves a connection of one's own usable", function()
-        local db <close> = open { pool = { min = 0, max = 1 } }
+        local db = closing(open { pool = { min = 0, max = 1 } })
         local sql = "select generate_series(1, 1000000000) as i"
         for _ = 1, 3 do
             local began = server.now()
@@ -393,7 +398,7 @@ describe("max_rows", function()
             assert.equal(1, db:value "select 1")
             assert.is_true(server.now() - began < 3000)
         end
-        local conn <close> = assert(db:acquire())
+        local conn = closing(assert(db:acquire()))
         local pid = conn:backend_pid()
         for _ = 1, 3 do
             fails("validation", conn:query { sql, max_rows = 1000 })
@@ -402,7 +407,7 @@ describe("max_rows", function()
     end)
 
     it("leaves a transaction open", function()
-        local db <close> = open()
+        local db = closing(open())
         assert(db:transaction(function(tx)
             assert(tx:exec "create temporary table shapes_kept (i int)")
             fails("validation", tx:query({ SQL, max_rows = 10 }, 50000))
@@ -414,7 +419,7 @@ describe("max_rows", function()
 
     it("in each comes after as many rows", function()
         for n = 1, 2 do
-            local db <close> = open()
+            local db = closing(open())
             local conn = n == 1 and db or assert(db:acquire())
             for _, way in ipairs { 100, 101, 50000 } do
                 local rows = 0
@@ -432,7 +437,7 @@ describe("max_rows", function()
     end)
 
     it("holds for one, value and exec too", function()
-        local db <close> = open()
+        local db = closing(open())
         assert.equal(1, db:value({ SQL, max_rows = 1 }, 1))
         fails("validation", db:value({ SQL, max_rows = 1 }, 2))
         fails("validation", db:one({ SQL, max_rows = 1 }, 2))
@@ -449,7 +454,7 @@ describe("max_result_bytes", function()
             assert.equal(10, #assert(db:query({ SQL, max_result_bytes = 1000 }, 10)), how)
         end)
         for n = 1, 2 do
-            local db <close> = open()
+            local db = closing(open())
             local conn = n == 1 and db or assert(db:acquire())
             for _ = 1, 2 do
                 local err = fails("validation", conn:query({ SQL, max_result_bytes = 999 }, 10))
@@ -460,7 +465,7 @@ describe("max_result_bytes", function()
     end)
 
     it("in each comes after the rows that it allows", function()
-        local db <close> = open()
+        local db = closing(open())
         local rows = 0
         local ok, err = pcall(function()
             for _ in db:each({ SQL, max_result_bytes = 1000 }, 5000) do rows = rows + 1 end
@@ -471,7 +476,7 @@ describe("max_result_bytes", function()
     end)
 
     it("is told from max_rows", function()
-        local db <close> = open()
+        local db = closing(open())
         local err = fails("validation", db:query({ SQL, max_rows = 5, max_result_bytes = 1000 }, 10))
         assert.truthy(err.message:find "max_rows")
         err = fails("validation", db:query({ SQL, max_rows = 50, max_result_bytes = 500 }, 60))
@@ -479,7 +484,7 @@ describe("max_result_bytes", function()
     end)
 
     it("and max_rows must be positive integers", function()
-        local db <close> = open()
+        local db = closing(open())
         for _, name in ipairs { "max_rows", "max_result_bytes" } do
             for _, value in ipairs { 0, -1, 1.5, "10", true, {} } do
                 assert.error_matches(function() db:query { "select 1", [name] = value } end,
@@ -494,9 +499,9 @@ end)
 describe("a description", function()
     -- Two connections of one pool.
     local function with_two(fn)
-        local db <close> = open()
-        local first <close> = assert(db:acquire())
-        local second <close> = assert(db:acquire())
+        local db = closing(open())
+        local first = closing(assert(db:acquire()))
+        local second = closing(assert(db:acquire()))
         fn(db, first, second)
     end
 

@@ -2,6 +2,7 @@
 ---
 --- TIDEPOOL_RANDOM    how many values per type (2,000; the full run has 100,000)
 --- TIDEPOOL_SEED      repeats a run whose seed was printed
+-- Only Lua 5.4: its generators calculate with integers of 64 bits.
 local tidepool = require "tidepool"
 local server = require "spec.support.server"
 local values = require "spec.support.values"

@@ -1,5 +1,6 @@
 --- Every type comes the same in text and binary form, as the server writes it, and goes back as it came.
 local tidepool = require "tidepool"
+local portable = require "spec.support.portable"
 local server = require "spec.support.server"
 local values = require "spec.support.values"
 
@@ -115,19 +116,23 @@ describe("types", function()
         it("are integers to their extremes", function()
             known("int2", { { "-32768", -32768 }, { "32767", 32767 }, { "0", 0 } })
             known("int4", { { "-2147483648", -2147483648 }, { "2147483647", 2147483647 }, { "-1", -1 } })
-            known("int8", { { "-9223372036854775808", math.mininteger }, { "9223372036854775807", math.maxinteger } })
+            known("int8", {
+                { "-9223372036854775808", portable.mininteger }, { "9223372036854775807", portable.maxinteger },
+            })
             known("oid", { { "0", 0 }, { "4294967295", 4294967295 }, { "2147483648", 2147483648 } })
         end)
 
         it("are floats with infinities, NaN, both zeros and the least of them", function()
             known("float8", {
-                { "Infinity", math.huge }, { "-Infinity", -math.huge }, { "NaN", 0 / 0 }, { "0", 0.0 }, { "-0", -0.0 },
+                { "Infinity", math.huge }, { "-Infinity", -math.huge }, { "NaN", 0 / 0 }, { "0", 0.0 },
+                { "-0", portable.minus_zero },
                 { "4.9406564584124654e-324", 4.9406564584124654e-324 }, { "5", 5.0 }, { "0.1", 0.1 },
-                { "1.7976931348623157e308", 0x1.fffffffffffffp1023 }, { "1e15", 1e15 }, { "1e23", 1e23 },
+                { "1.7976931348623157e308", portable.maxnumber }, { "1e15", 1e15 }, { "1e23", 1e23 },
                 { "9007199254740993", 9007199254740992.0 }, { "-123456.789", -123456.789 },
             })
             known("float4", {
-                { "Infinity", math.huge }, { "-Infinity", -math.huge }, { "NaN", 0 / 0 }, { "0", 0.0 }, { "-0", -0.0 },
+                { "Infinity", math.huge }, { "-Infinity", -math.huge }, { "NaN", 0 / 0 }, { "0", 0.0 },
+                { "-0", portable.minus_zero },
                 { "0.1", 0.1 }, { "3.4028235e38", 3.4028235e38 }, { "1e-45", 1e-45 }, { "16777217", 16777216.0 },
                 { "1234567.9", 1234567.9 }, { "0.3333333333", 0.33333334 },
                 { "7.038531e-26", 7.038531e-26 }, { "-7.038531e-26", -7.038531e-26 }, -- see tpb_put_float4
@@ -143,16 +148,16 @@ describe("types", function()
         end)
 
         it("are numeric as a number where asked", function()
-            for _, case in ipairs{ { "5", 5 }, { "5.0", 5.0 }, { "9223372036854775807", math.maxinteger },
+            for _, case in ipairs{ { "5", 5 }, { "5.0", 5.0 }, { "9223372036854775807", portable.maxinteger_number },
                 { "9223372036854775808", 2.0 ^ 63 }, { "NaN", 0 / 0 }, { "-Infinity", -math.huge } } do
                 assert_same(case[2], both(quote(case[1]) .. "::numeric", { numbers = true }), case[1])
             end
         end)
 
         it("go to numeric exactly when they are numbers", function()
-            for _, number in ipairs{ 0, -1, 10000, 99999999, math.maxinteger, math.mininteger } do
-                assert.equal(("%d"):format(number), both("$1::numeric", nil, number))
-                assert_same({ ("%d"):format(number) }, both("$1::numeric[]", nil, { number }), "in an array")
+            for _, number in ipairs{ 0, -1, 10000, 99999999, portable.maxinteger, portable.mininteger } do
+                assert.equal(tostring(number), both("$1::numeric", nil, number))
+                assert_same({ tostring(number) }, both("$1::numeric[]", nil, { number }), "in an array")
             end
             for _, number in ipairs{ 0.1, -2.5, 1e300, 5e-324, 1 / 3, 123456.5 } do
                 local said = value("select $1::numeric", number)
@@ -176,8 +181,8 @@ describe("types", function()
         it("are strings of any characters and lengths", function()
             local strings = { "", "x", "it's", 'q"q', "back\\slash", "Grüße 世界 🌊", "\1\31\127", " pad ", "NULL", "null",
                 "{a,b}", "(a,b)", "a=>b", ("é"):rep(10000) }
-            shown("text", table.unpack(strings))
-            shown("varchar", table.unpack(strings))
+            shown("text", portable.unpack(strings))
+            shown("varchar", portable.unpack(strings))
             shown("varchar(5)", "abc", "")
             shown("bpchar", "x  ", "")
             shown("name", "pg_class", "", "Ünï \"x\"")
@@ -307,7 +312,8 @@ describe("types", function()
                 { "{}", {} }, { "[]", {} }, { "null", null }, { "5", 5 }, { "5.5", 5.5 }, { '"x"', "x" },
                 { "true", true },
                 { '{"a": [1, {"b": null}], "c": "\\u00e9\\""}', { a = { 1, { b = null } }, c = 'é"' } },
-                { "[9223372036854775807, 0.1]", { math.maxinteger, 0.1 } },
+                portable.has_integers and { "[9223372036854775807, 0.1]", { portable.maxinteger, 0.1 } }
+                    or { "[1]", { 1 } },
             }
             for _, type in ipairs{ "json", "jsonb" } do
                 for _, case in ipairs(cases) do
@@ -427,7 +433,7 @@ describe("types", function()
             local expression = [[row(9223372036854775807, row('b "x", \y', 'NaN')::part,
                 array['a', null, 'c,"d"'], 12.5, '2024-02-29 12:00+00', false)::item]]
             local expected = {
-                id = math.maxinteger, part = { name = 'b "x", \\y', weight = 0 / 0 }, tags = { "a", null, 'c,"d"' },
+                id = portable.maxinteger, part = { name = 'b "x", \\y', weight = 0 / 0 }, tags = { "a", null, 'c,"d"' },
                 ["Price in €"] = "12.50", due = "2024-02-29 12:00:00+00", ok = false,
             }
             assert_same(expected, both(expression), "an item")
@@ -439,7 +445,8 @@ describe("types", function()
 
         it("are composite values that go back as they came", function()
             local sent = {
-                id = math.mininteger, part = { name = "(,)", weight = -0.0 }, tags = { "", "NULL", null, "\\" },
+                id = portable.mininteger, part = { name = "(,)", weight = portable.minus_zero },
+                tags = { "", "NULL", null, "\\" },
                 ["Price in €"] = "-1.00", due = "2024-02-29 12:00:00.000001+00", ok = true,
             }
             assert_same(sent, both("$1::item", nil, sent), "an item")

@@ -4,6 +4,7 @@
 
 #include "call.h"
 #include "error.h"
+#include "int64.h"
 
 int64_t tpb_check_deadline(lua_State *L, int index, int64_t fallback_ms)
 {
@@ -43,6 +44,17 @@ static enum tpb_as as_option(lua_State *L)
     return TPB_AS_ROWS;
 }
 
+static bool int64_option(lua_State *L)
+{
+    const char *as = lua_tostring(L, -1);
+
+    if (as == NULL || strcmp(as, "cdata") != 0)
+        luaL_error(L, "option 'int64' must be \"cdata\"");
+    if (!tpb_has_cdata(L))
+        luaL_error(L, "option 'int64' = \"cdata\" needs LuaJIT with its FFI");
+    return true;
+}
+
 /* The value is on top of the stack. */
 static void take_option(lua_State *L, const char *name, struct tpb_call_options *out)
 {
@@ -56,6 +68,8 @@ static void take_option(lua_State *L, const char *name, struct tpb_call_options 
         out->decode.null_sentinel = boolean_option(L, name);
     } else if (strcmp(name, "numbers") == 0) {
         out->decode.numeric_as_number = boolean_option(L, name);
+    } else if (strcmp(name, "int64") == 0) {
+        out->decode.int64_as_cdata = int64_option(L);
     } else if (strcmp(name, "as") == 0) {
         out->decode.as = as_option(L);
     } else if (strcmp(name, "max_rows") == 0) {
@@ -65,7 +79,7 @@ static void take_option(lua_State *L, const char *name, struct tpb_call_options 
     } else {
         luaL_error(L,
                    "unknown option '%s' of a call (known: timeout_ms, idempotent, as, nulls, "
-                   "numbers, max_rows, max_result_bytes)",
+                   "numbers, int64, max_rows, max_result_bytes)",
                    name);
     }
 }

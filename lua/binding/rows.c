@@ -27,13 +27,13 @@ void tpb_push_columns(lua_State *L, const struct tp_columns *columns)
     }
 }
 
-/* The names lie on the stack once for all rows. */
+/* The names lie on the stack once for all rows; as columns there is a list for each besides. */
 static void push_names(struct tpb_rows *rows, const struct tp_columns *columns)
 {
     lua_State *L = rows->decoder.L;
     int count = columns != NULL ? columns->count : 0;
 
-    luaL_checkstack(L, count + 2 * LUA_MINSTACK, "decoding a result");
+    luaL_checkstack(L, 2 * count + 2 * LUA_MINSTACK, "decoding a result");
     rows->names = lua_gettop(L) + 1;
     for (int c = 0; c < count; c++)
         lua_pushstring(L, columns->list[c].name);

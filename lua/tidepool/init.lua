@@ -8,6 +8,7 @@
 -- argument types only. See README.md for the whole of the interface.
 -- @module tidepool
 local await = require "tidepool.await"
+local compat = require "tidepool.compat"
 local core = require "tidepool.core"
 local copy = require "tidepool.copy"
 local events = require "tidepool.events"
@@ -27,6 +28,8 @@ local M = {
     array = core.array,
     --- The metatable that array() gives.
     array_mt = core.array_mt,
+    --- assert(value, err): Lua's own, which in Lua 5.1 cannot raise an error of tidepool's: there another.
+    assert = compat.assert,
     --- quote_identifier(name): the name as an SQL identifier, or nil and an error.
     quote_identifier = core.quote_identifier,
     --- sqlstate(code): {name =, class =, retryable =} of an SQLSTATE, or nil.

@@ -7,14 +7,14 @@
 local tidepool = require "tidepool"
 
 local WARM_UP = 10000
-local count = math.tointeger(tonumber(arg and arg[1] or 1000000))
+local count = tonumber(arg and arg[1] or 1000000)
 
 -- Kilobytes that are resident: the second number of statm, in pages of 4096 bytes.
 local function resident()
     collectgarbage()
     collectgarbage()
     local file = assert(io.open "/proc/self/statm")
-    local _, pages = file:read("n", "n")
+    local _, pages = file:read("*n", "*n")
     file:close()
     return pages * 4
 end

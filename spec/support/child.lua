@@ -1,7 +1,11 @@
 --- Lua programs in processes of their own, for what only a fresh environment or a whole process can show.
+local portable = require "spec.support.portable"
 local server = require "spec.support.server"
 
 local M = {}
+
+--- The Lua that runs the specs.
+M.lua = os.getenv "LUA" or "lua5.4"
 
 local function quote(word)
     return "'" .. tostring(word):gsub("'", [['\'']]) .. "'"
@@ -18,7 +22,7 @@ local function command_of(path, environment, arguments)
     for name, value in pairs(environment or {}) do
         words[#words + 1] = quote(name .. "=" .. value)
     end
-    words[#words + 1] = quote(os.getenv "LUA" or "lua5.4")
+    words[#words + 1] = quote(M.lua)
     words[#words + 1] = quote(path)
     for _, argument in ipairs(arguments or {}) do
         words[#words + 1] = quote(argument)
@@ -31,12 +35,12 @@ local function with_file(text, fn)
     local file = assert(io.open(path, "w"))
     file:write(text)
     file:close()
-    local results = table.pack(pcall(fn, path))
+    local results = portable.pack(pcall(fn, path))
     os.remove(path)
     if not results[1] then
         error(results[2], 0)
     end
-    return table.unpack(results, 2, results.n)
+    return portable.unpack(results, 2, results.n)
 end
 
 --- Runs the text of a Lua program to its end. Returns its standard output and error together and its exit code.
@@ -53,16 +57,21 @@ function M.start(text, environment, arguments)
     local file = assert(io.open(path, "w"))
     file:write(text)
     file:close()
-    local pipe = assert(io.popen("exec 2>&1\n" .. command_of(path, environment, arguments)))
+    local pipe = assert(io.popen(("exec 2>&1\n(\n%s\n)\necho $? >%s.code"):format(
+        command_of(path, environment, arguments), path)))
     local handle = {}
     function handle.lines()
         return pipe:lines()
     end
     function handle.finish()
-        local output = pipe:read("a")
-        local _, _, code = pipe:close()
+        local output = pipe:read "*a"
+        pipe:close()
+        local code = assert(io.open(path .. ".code"))
+        local number = code:read "*n"
+        code:close()
+        os.remove(path .. ".code")
         os.remove(path)
-        return output, code
+        return output, number
     end
     return handle
 end

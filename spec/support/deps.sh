@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Makes sure that the packages for tasks are there: deps.sh [build] [demo] [test] [openresty] [lint] [bench].
+# Makes sure that the packages for tasks are there: deps.sh [build] [demo] [test] [luas] [openresty] [lint] [bench].
 #
 # On Debian and its kin, with root or sudo, installs what is missing; silent and quick when nothing is. Elsewhere, or
 # without the rights, says exactly what is missing (by Debian's names) and ends with 1. A thing that is there without a
@@ -17,6 +17,13 @@ test=("${demo[@]}" lua-busted lua-system lua-luv lua-cqueues libcmocka-dev luaro
 # For what runs in nginx: the example and its specs, and the benchmark. Debian starts the nginx that it installs.
 # shellcheck disable=SC2034
 openresty=(nginx-light libnginx-mod-http-lua libluajit2-5.1-dev curl procps wrk)
+# The other Luas that the tests are run on. Debian's `luajit` cannot be there beside OpenResty's library: nothing here asks
+# for it, and the library that is there already will do.
+# shellcheck disable=SC2034
+luas=(lua5.1 liblua5.1-0-dev lua5.2 liblua5.2-dev lua5.3 liblua5.3-dev libluajit2-5.1-2 libluajit2-5.1-dev)
+if dpkg-query -W -f '${db:Status-Status}\n' libluajit-5.1-2 2>/dev/null | grep -qx installed; then
+    luas=("${luas[@]/libluajit2-5.1-*/libluajit-5.1-dev}")
+fi
 # shellcheck disable=SC2034
 lint=("${build[@]}" libcmocka-dev lua-check clang clang-format clang-tidy shellcheck)
 # Only what make bench compares with; it runs without.
@@ -31,7 +38,9 @@ present() {
         libpq-dev) [ -f "$(pg_config --includedir)/libpq-fe.h" ] ;;
         libssl-dev) pkg-config --exists openssl ;;
         lua5.4) command -v "$LUA" ;;
-        liblua5.4-dev) pkg-config --exists lua5.4 ;;
+        liblua5.1-0-dev) pkg-config --exists lua5.1 ;;
+        liblua5.?-dev) pkg-config --exists "$(expr "$1" : 'lib\(lua5\..\)')" ;;
+        libluajit*) pkg-config --exists luajit ;;
         postgresql) "$support/pg.sh" bindir ;;
         lua-cjson) "$LUA" -e 'require "cjson"' ;;
         lua-busted) "$LUA" -e 'require "busted.core"' ;;
@@ -57,11 +66,11 @@ declare -A wanted=()
 [ $# -gt 0 ] || set -- build
 for task in "$@"; do
     case $task in
-        build | demo | test | openresty | lint | bench)
+        build | demo | test | luas | openresty | lint | bench)
             declare -n list=$task
             for package in "${list[@]}"; do wanted[$package]=1; done
             unset -n list ;;
-        *) echo "usage: deps.sh [build] [demo] [test] [openresty] [lint] [bench]" >&2; exit 2 ;;
+        *) echo "usage: deps.sh [build] [demo] [test] [luas] [openresty] [lint] [bench]" >&2; exit 2 ;;
     esac
 done
 mapfile -t missing < <(missing_of "${!wanted[@]}" | sort)

@@ -10,8 +10,11 @@
 #include <stdio.h>
 #include <string.h>
 
+/* busted ends with error(nil) when a test has failed, and has said why. */
 static int traceback(lua_State *L)
 {
+    if (lua_isnil(L, 1))
+        return 1;
     lua_getglobal(L, "tostring");
     lua_pushvalue(L, 1);
     lua_call(L, 1, 1);
@@ -45,7 +48,7 @@ int main(int argc, char **argv)
         lua_pushstring(L, argv[i]);
     if (failed == LUA_OK)
         failed = lua_pcall(L, argc - 2, 0, 1);
-    if (failed != LUA_OK)
+    if (failed != LUA_OK && !lua_isnil(L, -1))
         fprintf(stderr, "%s\n", lua_tostring(L, -1));
     lua_close(L);
     return failed == LUA_OK ? 0 : 1;

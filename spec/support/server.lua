@@ -16,12 +16,13 @@ local function percent(text)
     return (tostring(text):gsub("[^%w%-%._~]", function(c) return ("%%%02X"):format(c:byte()) end))
 end
 
---- Runs a shell command. Returns its standard output and error together and its exit code.
+--- Runs a shell command. Returns its standard output and error together and its exit code, which comes behind the
+--- output: closing a pipe does not tell it in Lua 5.1.
 function M.sh(command)
-    local pipe = assert(io.popen("exec 2>&1\n" .. command))
-    local output = pipe:read("a")
-    local _, how, code = pipe:close()
-    return output, how == "signal" and code + 128 or code
+    local pipe = assert(io.popen("exec 2>&1\n(\n" .. command .. "\n)\nprintf ' %d' $?"))
+    local output, code = pipe:read("*a"):match "^(.*) (%d+)$"
+    pipe:close()
+    return output, tonumber(code)
 end
 
 M.socket = variable "SOCKET"           -- folder of the unix socket
@@ -111,14 +112,14 @@ function M.backends(application_name)
     if application_name then
         condition = condition .. " and application_name = '" .. application_name:gsub("'", "''") .. "'"
     end
-    return math.tointeger(tonumber(M.psql("select count(*) from pg_stat_activity where " .. condition)))
+    return tonumber(M.psql("select count(*) from pg_stat_activity where " .. condition))
 end
 
 --- pg_terminate_backend on the connections of an application name. Returns how many were ended, once they are gone.
 function M.terminate(application_name)
     local count = M.psql("select count(pg_terminate_backend(pid, 5000)) from pg_stat_activity "
         .. "where application_name = '" .. application_name:gsub("'", "''") .. "'")
-    return math.tointeger(tonumber(count))
+    return tonumber(count)
 end
 
 return M

@@ -1,8 +1,10 @@
 --- Comparing values more strictly than luassert does, and saying where they differ.
+local portable = require "spec.support.portable"
+
 local M = {}
 
 local function same_number(a, b)
-    if math.type(a) ~= math.type(b) then
+    if portable.math_type(a) ~= portable.math_type(b) then
         return false
     end
     if a ~= a or b ~= b then
@@ -44,7 +46,8 @@ function M.show(value)
     if type(value) == "string" then
         return ("%q"):format(#value > 200 and value:sub(1, 200) .. "..." or value)
     elseif type(value) == "number" then
-        return math.type(value) .. " " .. (math.type(value) == "float" and ("%.17g"):format(value) or value)
+        local kind = portable.math_type(value)
+        return kind .. " " .. (kind == "integer" and value or ("%.17g"):format(value))
     elseif type(value) ~= "table" then
         return tostring(value)
     end
