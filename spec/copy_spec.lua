@@ -724,7 +724,7 @@ describe("copy", function()
             local routine, yields = coroutine.create(fn), 0
             local results
             repeat
-                results = table.pack(coroutine.resume(routine))
+                results = portable.pack(coroutine.resume(routine))
                 assert(results[1], results[2])
                 yields = yields + (coroutine.status(routine) == "suspended" and 1 or 0)
             until coroutine.status(routine) == "dead"

@@ -1,4 +1,5 @@
 --- The example service on nginx, from its start to its end.
+-- Only Lua 5.4: nginx brings its own Lua.
 local nginx = require "spec.support.nginx"
 local server = require "spec.support.server"
 

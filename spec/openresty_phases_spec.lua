@@ -1,4 +1,5 @@
 --- tidepool within nginx's phases: those that can wait do, the others say so, and nothing blocks a worker.
+-- Only Lua 5.4: nginx brings its own Lua.
 local nginx = require "spec.support.nginx"
 local server = require "spec.support.server"
 

@@ -1,4 +1,5 @@
 --- Requests of nginx that end while they hold something: it is given up at once, not when the collector comes by.
+-- Only Lua 5.4: nginx brings its own Lua.
 local nginx = require "spec.support.nginx"
 local server = require "spec.support.server"
 

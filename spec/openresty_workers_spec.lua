@@ -1,4 +1,5 @@
 --- What becomes of nginx's workers: they end when they should, and leave nothing behind.
+-- Only Lua 5.4: nginx brings its own Lua.
 local nginx = require "spec.support.nginx"
 local server = require "spec.support.server"
 

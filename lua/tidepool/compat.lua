@@ -22,8 +22,8 @@ end
 
 -- ------------------------------------------------- a pcall that may be yielded from
 
--- Whether what pcall calls may yield. In Lua 5.1 it may not, in LuaJIT it may. It cannot be tried out: in nginx, resuming
--- a coroutine suspends the running one, which may not be within `require`.
+-- Whether what pcall calls may yield. In Lua 5.1 it may not, in LuaJIT it may. It cannot be tried out: in nginx,
+-- resuming a coroutine suspends the running one, which may not be within `require`.
 local function has_yielding_pcall()
     return _VERSION ~= "Lua 5.1" or rawget(_G, "jit") ~= nil
 end
@@ -42,22 +42,23 @@ local function go_on(co, ok, ...)
     return go_on(co, coroutine.resume(co, coroutine.yield(...)))
 end
 
--- The module coxpcall, which does the same, where the program has it: Copas knows no other coroutines than its.
-local function coxpcall()
-    return package.loaded.coxpcall
-end
-
+-- The coroutine that the program's own is, whatever has been called by pcall_in_coroutine in it, or by the module
+-- coxpcall, which does the same.
 local function running()
-    local here = (coxpcall() or coroutine).running()
-    return here and (outermost[here] or here)
+    local coxpcall = package.loaded.coxpcall
+    local co, inner = coroutine.running(), nil
+    while co and co ~= inner do
+        inner = co
+        co = outermost[co] or co
+        co = coxpcall and coxpcall.running(co) or co
+    end
+    return co
 end
 
 local function pcall_in_coroutine(fn, ...)
     local here = running()
     if not here then -- the main program, which does not yield
         return pcall(fn, ...)
-    elseif coxpcall() then
-        return coxpcall().pcall(fn, ...)
     end
     local made, co = pcall(coroutine.create, fn)
     if not made then -- a function of C
