@@ -50,7 +50,7 @@ echo "nginx listens on 127.0.0.1:$port; its workers are $(pgrep -P "$nginx" | pa
 
 ask() { # METHOD PATH [BODY]
     echo
-    echo "> curl -X $1 http://127.0.0.1:$port$2 ${3:+-d "'$3'"}"
+    echo "> curl -X $1 http://127.0.0.1:$port$2${3:+" -d '$3'"}"
     curl -s -X "$1" ${3:+-d "$3"} -w 'HTTP %{http_code} in %{time_total} s\n' "http://127.0.0.1:$port$2"
 }
 
