@@ -45,7 +45,8 @@ loops.each(function(loop)
             many[i] = i
         end
         local row = assert(db:one([[select pg_sleep(0.01)::text as nothing, $1::int as a, $2::text as b,
-            $3::int[] as list, $4::jsonb as doc, $5::text as z]], nil, "two", many, { name = "doc", deep = { true } }, nil))
+            $3::int[] as list, $4::jsonb as doc, $5::text as z]], nil, "two", many, { name = "doc", deep = { true } },
+            nil))
         assert.is_nil(row.a)
         assert.equal("two", row.b)
         assert.same(many, row.list)

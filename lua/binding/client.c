@@ -9,6 +9,7 @@
 #include "error.h"
 #include "errors.h"
 #include "pipeline.h"
+#include "place.h"
 #include "stream.h"
 
 enum { KEEP_GUARDS = 64 };
@@ -154,24 +155,6 @@ static int push_db(lua_State *L)
     return lua_gettop(L);
 }
 
-static bool ends_with(const char *text, const char *end)
-{
-    size_t len = strlen(text), end_len = strlen(end);
-    return len >= end_len && strcmp(text + len - end_len, end) == 0;
-}
-
-/* Whether it is a Lua function of the program's: the modules that acquire in its name
- * are not what it looks for. */
-static bool is_of_program(const lua_Debug *at)
-{
-    static const char *const own[] = {"/tidepool/scope.lua", "/tidepool/transaction.lua",
-                                      "/tidepool/await/init.lua"};
-    bool is_own = false;
-    for (size_t i = 0; i < sizeof own / sizeof own[0]; i++)
-        is_own |= ends_with(at->source, own[i]);
-    return at->currentline > 0 && !is_own;
-}
-
 /* Notes where the program is: the Lua function that called this one. It costs about as
  * much as taking an idle connection does, so it is done when connections are scarce,
  * otherwise with the first statement. */
@@ -179,12 +162,8 @@ static void note_place(lua_State *L, struct guard *guard)
 {
     lua_Debug at;
     guard->placed = true;
-    for (int level = 1; lua_getstack(L, level, &at); level++) {
-        if (lua_getinfo(L, "Sl", &at) && is_of_program(&at)) {
-            tp_lease_set_place(&guard->lease, at.short_src, at.currentline);
-            return;
-        }
-    }
+    if (tpb_find_place(L, &at))
+        tp_lease_set_place(&guard->lease, at.short_src, at.currentline);
 }
 
 static int64_t default_deadline(const struct tpb_db *db)

@@ -295,7 +295,9 @@ struct tpb_db *tpb_copy_db(lua_State *L, int index)
 void tpb_copy_open(lua_State *L)
 {
     static const luaL_Reg methods[] = {
-        {"_writer", copy_writer}, {"_give_up", copy_give_up}, {NULL, NULL},
+        {"_writer", copy_writer},
+        {"_give_up", copy_give_up},
+        {NULL, NULL},
     };
     static const struct tpb_awaited awaited[] = {
         TPB_AWAITED("_send", copy_send),

@@ -66,7 +66,8 @@ local files = {
     ]]):format(settings.budget),
 }
 
-server.psql "drop table if exists abuse; create table abuse as select g as id, 0::bigint as n from generate_series(1, 100) g"
+server.psql [[drop table if exists abuse;
+    create table abuse as select g as id, 0::bigint as n from generate_series(1, 100) g]]
 
 local site = nginx.start {
     main = "worker_processes 2; worker_shutdown_timeout 10s;",
@@ -83,7 +84,8 @@ local site = nginx.start {
 
 local watch = assert(tidepool.open { url = server.url(), pool = { max = 1 }, log = { queries = false } })
 local function connections(where)
-    return assert(watch:value("select count(*) from pg_stat_activity where application_name = 'abuse' " .. (where or "")))
+    local sql = "select count(*) from pg_stat_activity where application_name = 'abuse' "
+    return assert(watch:value(sql .. (where or "")))
 end
 
 local function counts()
@@ -102,7 +104,7 @@ end
 math.randomseed(os.time())
 local core = require "tidepool.core"
 local began, samples, most, reloads, kills = core.now(), 0, 0, 0, 0
-local served, exits, failed = 0, 0, 0
+local served = 0
 local last_kill, last_reload = core.now(), core.now()
 local load = clients()
 local old = {}
@@ -114,7 +116,7 @@ while (served < settings.requests or reloads < settings.reloads) and core.now() 
         server.sh("kill -9 " .. load)
         kills, last_kill = kills + 1, now
         load = clients()
-        served, exits, failed = counts()
+        served = counts()
     end
     if reloads < settings.reloads and now - last_reload > 1500 then
         for _, pid in ipairs(site:reload()) do old[#old + 1] = pid end
@@ -123,6 +125,7 @@ while (served < settings.requests or reloads < settings.reloads) and core.now() 
 end
 server.sh("kill -9 " .. load)
 site:wait_end(old, 15000)
+local exits, failed
 served, exits, failed = counts()
 local seconds = (core.now() - began) / 1000
 local quiet = server.wait(function() return connections "and state <> 'idle'" == 0 end, 10000)
@@ -142,7 +145,8 @@ end
 print(("requests: %d served, %d ended by ngx.exit in a transaction, %d failed, in %.0f s; clients killed %d times (48 "
     .. "connections each), %d reloads"):format(served, exits, failed, seconds, kills, reloads))
 print(("connections: %d at most in %d samples (budget %d); %d left at rest after the load, none in use: %s; "
-    .. "all gone after the end: %s"):format(most, samples, settings.budget, left, tostring(quiet == true), tostring(gone == true)))
+    .. "all gone after the end: %s"):format(most, samples, settings.budget, left, tostring(quiet == true),
+    tostring(gone == true)))
 print(("every transaction that was left in the middle was rolled back: %s"):format(tostring(rolled_back)))
 print(("error.log: %d lines of errors"):format(#strange))
 for i = 1, math.min(#strange, 10) do print("  " .. strange[i]) end

@@ -1,0 +1,15 @@
+/* Where in the program a call was made.
+ *
+ * Owns: nothing. Thread: the lua_State's. */
+#ifndef TPB_PLACE_H
+#define TPB_PLACE_H
+
+#include <stdbool.h>
+
+#include "compat.h"
+
+/* Finds the Lua function of the program's that called the running C function, be it through
+ * modules of tidepool's: short_src and currentline. False: there is none. */
+bool tpb_find_place(lua_State *L, lua_Debug *at);
+
+#endif
