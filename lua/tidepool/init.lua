@@ -18,6 +18,7 @@ local pipeline = require "tidepool.pipeline"
 local scope = require "tidepool.scope"
 local transaction = require "tidepool.transaction"
 
+---@class tidepool
 local M = {
     _VERSION = "tidepool " .. core.version,
     --- Stands for NULL inside of tables (JSON, arrays); the same value as cjson.null.

@@ -1,0 +1,563 @@
+---@meta tidepool
+-- Annotations for editors that run the Lua language server (LuaLS, EmmyLua). Nothing requires this file; the
+-- functions in it do nothing. spec/meta_spec.lua compares it with what there is.
+-- luacheck: no unused, no self
+
+-- ------------------------------------------------------------------ values
+
+---@alias tidepool.state_name "unconfigured"|"starting"|"connected"|"unreachable"|"draining"|"closed"
+---@alias tidepool.event_name "connect"|"remove"|"error"|"retry"|"state"|"notice"|"rollback"|"query"
+---@alias tidepool.transaction_state "idle"|"active"|"open"|"failed"|"unknown"|"inherited"
+---@alias tidepool.error_kind
+---| "database" # the server refused or failed a statement
+---| "validation" # a value or an option is wrong
+---| "connection" # no connection could be made, or it was lost
+---| "tls" # certificates, keys or the TLS handshake
+---| "pool_timeout" # no connection came free by the deadline
+---| "timeout" # the statement did not answer by its deadline
+---| "pool_closed" # the pool is closed or draining
+---| "not_configured" # nothing says where the server is
+---| "commit_unknown" # the link died at COMMIT: it may have been carried out
+---| "busy" # waiting would be pointless
+---| "memory" # out of memory in the core
+
+---An error, as the second value of calls that return nil. tostring gives one line.
+---@class tidepool.error
+---@field kind tidepool.error_kind
+---@field message string
+---@field retryable boolean # the same call may succeed if simply repeated
+---@field attempts integer # how often it was tried
+---@field code? string # SQLSTATE
+---@field name? string # the name of its condition: "unique_violation"
+---@field severity? string # "ERROR", "FATAL", "PANIC"
+---@field detail? string
+---@field hint? string
+---@field position? integer # the character in the SQL text
+---@field where? string
+---@field schema? string
+---@field table? string
+---@field column? string
+---@field constraint? string
+---@field query? string # the beginning of the SQL text
+---@field item? integer # of a pipeline or query_many: the number of the statement that failed
+
+---@class tidepool.column
+---@field name string
+---@field type string # "int4", "text", "_int4" for a list of int4
+---@field oid integer
+
+---What a statement did.
+---@class tidepool.command
+---@field command string # "UPDATE"
+---@field count integer # rows selected or touched
+---@field stopped? boolean # of copy_out: the sink had enough
+
+---The rows of a statement: tables by column name, or as `as` says.
+---@class tidepool.rows: tidepool.command
+---@field columns tidepool.column[]
+---@field [integer] table<string, any>|any[]
+---@field [string] any[] # with as = "columns"
+
+---Rows of `each` that have not been read yet.
+---@class tidepool.stream
+local stream = {}
+
+---Ends the reading; needed before Lua 5.4 when a loop over `each` is left early.
+function stream:close() end
+
+-- ----------------------------------------------------------------- options
+
+---SQL text, or a table with the text and options of this call.
+---@alias tidepool.sql string|tidepool.call_options
+
+---@class tidepool.call_options
+---@field [1] string # the SQL text
+---@field timeout_ms? number # how long the call may take, waiting for a connection included
+---@field idempotent? boolean # it may be repeated when the link dies after sending
+---@field as? "rows"|"arrays"|"columns"|"lazy"
+---@field nulls? boolean # NULL is tidepool.null
+---@field numbers? boolean # numeric is a Lua number
+---@field max_rows? integer # more are an error
+---@field max_result_bytes? integer # more are an error
+
+---@class tidepool.pipeline_options
+---@field timeout_ms? number # of the whole
+
+---@class tidepool.transaction_options
+---@field isolation? "serializable"|"repeatable read"|"read committed"|"read uncommitted"
+---@field read_only? boolean
+---@field deferrable? boolean
+---@field retries? integer # how often the whole block may be run again
+---@field timeout_ms? number # how long to wait for a connection
+
+---@class tidepool.copy_in_options
+---@field format? "text"|"binary"|"csv"
+---@field raw? boolean # ready COPY data instead of rows
+---@field timeout_ms? number # how long the whole call may take
+---@field progress? fun(rows: integer?, bytes: integer)
+---@field header? boolean # of raw data, as what follows
+---@field delimiter? string
+---@field null? string
+---@field quote? string
+---@field escape? string
+---@field encoding? string
+
+---@class tidepool.copy_out_options: tidepool.copy_in_options
+---@field as? "rows"|"arrays"
+---@field nulls? boolean
+---@field numbers? boolean
+
+---@class tidepool.type_definition
+---@field name string # "point", "audit.mood"
+---@field decode? fun(text: string): any
+---@field encode? fun(value: any): string
+
+---@class tidepool.pool_options
+---@field min? integer # connections that are kept open even when nothing uses them
+---@field max? integer # the most connections that are open at one time
+---@field idle_timeout_ms? integer # after how long without use a connection above min is closed; 0 is never
+---@field acquire_timeout_ms? integer # how long a caller waits for a free connection
+---@field max_uses? integer # after how many loans a connection is replaced; 0 is never
+---@field max_lifetime_ms? integer # at what age a connection is replaced; 0 is never
+---@field max_waiting? integer # how many callers may wait before others are refused; 0 is no limit
+---@field max_total? integer # the most connections of all processes together that share a budget; 0 is no limit
+---@field budget? string # the name of the budget that max_total is about
+
+---@class tidepool.health_options
+---@field interval_ms? integer # how often idle connections are checked; 0 is never
+
+---@class tidepool.tls_options
+---@field mode? "disable"|"allow"|"prefer"|"require"|"verify-ca"|"verify-full"
+---@field verify? boolean # whether the server's certificate and host name are verified
+---@field ca? string # certificates to trust: a path, PEM or base64 of PEM
+---@field cert? string # client certificate: a path, PEM or base64 of PEM
+---@field key? string # private key of the client certificate: a path, PEM or base64 of PEM
+
+---@class tidepool.log_options
+---@field queries? boolean # whether each query is logged
+---@field connections? boolean # whether connections are logged as they come and go
+---@field slow_ms? integer # from what duration on a query is logged as slow; 0 is never
+---@field sink? fun(level: string, message: string, fields: table<string, any>)
+
+---@class tidepool.retry_options
+---@field attempts? integer # how often a statement that may safely be repeated is tried
+---@field base_ms? integer # the delay before the first repetition
+---@field max_ms? integer # the longest delay between repetitions
+
+---What a program gives to use an event loop of its own; see lua/tidepool/await/adapter.lua.
+---@class tidepool.adapter
+---@field name string
+---@field current fun(said: boolean): any, string?
+---@field spawn fun(fn: fun())
+---@field wait fun(fd: integer, seconds: number?)
+---@field token fun(): any
+---@field park fun(token: any)
+---@field wake fun(token: any)
+---@field timers? boolean
+---@field shared? boolean
+
+---@class tidepool.open_options
+---@field url? string # postgresql://user:password@host:port/database?parameter=value
+---@field host? string # name, address or socket directory; several are separated by commas
+---@field port? integer|string
+---@field database? string
+---@field user? string
+---@field password? string
+---@field hostaddr? string # numeric address to connect to
+---@field application_name? string
+---@field target_session_attrs? "any"|"read-write"|"read-only"|"primary"|"standby"|"prefer-standby"
+---@field options? string # command-line options for the server session
+---@field name? string # whoever opens the pool by this name in this process shares it
+---@field profile? "production"|"development"
+---@field connect_timeout_ms? integer
+---@field statement_timeout_ms? integer # the server's own statement_timeout
+---@field query_timeout_ms? integer # how long a call may take when it does not say so itself
+---@field prepare? boolean # whether statements are prepared
+---@field statement_cache_size? integer
+---@field pool? tidepool.pool_options
+---@field health? tidepool.health_options
+---@field tls? boolean|tidepool.tls_options # whether connections over TCP are encrypted
+---@field log? tidepool.log_options
+---@field retry? tidepool.retry_options
+---@field libpq? table<string, string|number|boolean> # any other parameter of libpq's
+---@field await? "nginx"|"cqueues"|"luv"|"copas"|"blocking"|tidepool.adapter # how calls wait
+
+-- -------------------------------------------------------------- statistics
+
+---Percentiles of durations.
+---@class tidepool.latency
+---@field count integer
+---@field mean_ms number
+---@field p50_ms number
+---@field p95_ms number
+---@field p99_ms number
+---@field max_ms number
+
+---Connections that ended, by reason.
+---@class tidepool.closed
+---@field idle_timeout integer
+---@field max_lifetime integer
+---@field max_uses integer
+---@field dead integer
+---@field in_doubt integer
+---@field server_gone integer
+---@field pool_closed integer
+---@field discarded integer
+---@field budget integer
+
+---@class tidepool.stats
+---@field total_connections integer
+---@field idle_connections integer
+---@field active_connections integer
+---@field connecting integer
+---@field mending integer
+---@field waiting_requests integer
+---@field max integer
+---@field min integer
+---@field acquires integer
+---@field acquire_timeouts integer
+---@field acquire_cancels integer
+---@field created integer
+---@field connect_failures integer
+---@field queries integer
+---@field query_failures integer
+---@field retries integer
+---@field rollbacks integer # connections that came back in an open transaction
+---@field statements_prepared integer
+---@field statement_hits integer
+---@field statement_evictions integer
+---@field success_rate number # of queries, 0 to 1
+---@field closed tidepool.closed
+---@field errors table<string, integer> # by kind
+---@field wait tidepool.latency # for a connection
+---@field connect tidepool.latency
+---@field query tidepool.latency
+
+---@class tidepool.state
+---@field state tidepool.state_name
+---@field is_connected boolean
+---@field error_count integer # failed connects since the last good one
+---@field last_error? tidepool.error
+
+---@class tidepool.event
+---@field event tidepool.event_name
+---@field message string
+---@field time number # seconds since 1970
+---@field backend_pid? integer
+---@field attempt? integer
+---@field code? string
+
+---@class tidepool.query_event
+---@field sql string
+---@field parameters integer # how many
+---@field duration_ms number
+---@field error? tidepool.error
+
+---@class tidepool.option_info
+---@field name string
+---@field type "string"|"int"|"ms"|"bool"|"enum"|"secret"
+---@field environment string
+---@field url string
+---@field production string
+---@field development string
+---@field choices string
+---@field doc string
+
+---@class tidepool.sqlstate_info
+---@field name string
+---@field class string
+---@field retryable boolean
+
+-- ------------------------------------------------------------------ module
+
+---@class tidepool
+---@field _VERSION string
+---@field null userdata # NULL inside of tables, the same value as cjson.null
+---@field array_mt table # the metatable that array gives
+local tidepool = {}
+
+---Opens a pool. Never waits, and does not fail because the server is away.
+---@param where? string|tidepool.open_options # a URL or options; nil: as the environment says
+---@return tidepool.db? db
+---@return tidepool.error? err
+function tidepool.open(where) end
+
+---Whether something says where the server is.
+---@param where? string|tidepool.open_options
+---@return boolean? configured
+---@return tidepool.error? err
+function tidepool.is_configured(where) end
+
+---The table of options.
+---@return tidepool.option_info[]
+function tidepool.options() end
+
+---Sends any Lua value as JSON, also a plain string or number.
+---@param value any
+---@return any
+function tidepool.json(value) end
+
+---Marks a table as a JSON array, so that an empty one is sent as [].
+---@generic T: table
+---@param list T
+---@return T
+function tidepool.array(list) end
+
+---The name as an SQL identifier.
+---@param name string
+---@return string? identifier
+---@return tidepool.error? err
+function tidepool.quote_identifier(name) end
+
+---What is known of an SQLSTATE.
+---@param code string
+---@return tidepool.sqlstate_info?
+function tidepool.sqlstate(code) end
+
+-- --------------------------------------------------------------- statements
+
+---What databases, connections and transactions have in common.
+---@class tidepool.executor
+local executor = {}
+
+---All rows of a statement.
+---@param sql tidepool.sql
+---@param ... any # parameters
+---@return tidepool.rows? rows
+---@return tidepool.error? err
+function executor:query(sql, ...) end
+
+---The first row of a statement, nil when there is none.
+---@param sql tidepool.sql
+---@param ... any # parameters
+---@return table<string, any>? row
+---@return tidepool.error? err
+function executor:one(sql, ...) end
+
+---The first column of the first row.
+---@param sql tidepool.sql
+---@param ... any # parameters
+---@return any value
+---@return tidepool.error? err
+function executor:value(sql, ...) end
+
+---A statement of which no rows are wanted.
+---@param sql tidepool.sql
+---@param ... any # parameters
+---@return tidepool.command? done
+---@return tidepool.error? err
+function executor:exec(sql, ...) end
+
+---Many statements without parameters: a result for each.
+---@param sql tidepool.sql
+---@return tidepool.rows[]? results
+---@return tidepool.error? err
+function executor:script(sql) end
+
+---Rows while they come, for a loop. Errors are raised.
+---@param sql tidepool.sql
+---@param ... any # parameters
+---@return fun(): table<string, any>|any[]|nil next_row
+---@return nil
+---@return nil
+---@return tidepool.stream rows # closed by a loop that is left early, in Lua 5.4
+function executor:each(sql, ...) end
+
+---The answers of the statements that fn collects, in one round trip.
+---@param fn fun(p: tidepool.pipeline)
+---@param options? tidepool.pipeline_options
+---@return any[]? answers
+---@return tidepool.error? err
+function executor:pipeline(fn, options) end
+
+---One statement for each list of parameters, in one round trip.
+---@param sql tidepool.sql
+---@param lists any[][]
+---@return tidepool.command? done # when it returns rows, a list of results besides
+---@return tidepool.error? err
+function executor:query_many(sql, lists) end
+
+---Stores rows by COPY ... FROM STDIN.
+---@param target string # "users", "users(id, name)" or a whole COPY statement
+---@param source table[]|string|file*|fun(): table|string|nil
+---@param options? tidepool.copy_in_options
+---@return tidepool.command? done
+---@return tidepool.error? err
+function executor:copy_in(target, source, options) end
+
+---Reads rows by COPY ... TO STDOUT.
+---@param source string # "users", "(select ...)" or a whole COPY statement
+---@param sink file*|fun(row: any): boolean?
+---@param options? tidepool.copy_out_options
+---@return tidepool.command? done
+---@return tidepool.error? err
+function executor:copy_out(source, sink, options) end
+
+---What a pipeline collects. Each method returns the position that its answer will have.
+---@class tidepool.pipeline
+local pipeline = {}
+
+---@param sql tidepool.sql
+---@param ... any # parameters
+---@return integer position
+function pipeline:query(sql, ...) end
+
+---@param sql tidepool.sql
+---@param ... any # parameters
+---@return integer position
+function pipeline:one(sql, ...) end
+
+---@param sql tidepool.sql
+---@param ... any # parameters
+---@return integer position
+function pipeline:value(sql, ...) end
+
+---@param sql tidepool.sql
+---@param ... any # parameters
+---@return integer position
+function pipeline:exec(sql, ...) end
+
+-- ------------------------------------------------------------- transactions
+
+---@class tidepool.transaction: tidepool.executor
+local transaction = {}
+
+---A transaction within, by a savepoint.
+---@param fn fun(tx: tidepool.transaction): ...
+---@return any ... # what fn returns, or nil and an error
+function transaction:transaction(fn) end
+
+-- -------------------------------------------------------------- connections
+
+---A connection on loan.
+---@class tidepool.connection: tidepool.executor
+local connection = {}
+
+---Runs fn in a transaction on this connection; never repeated.
+---@param fn fun(tx: tidepool.transaction): ...
+---@param options? tidepool.transaction_options
+---@return any ... # what fn returns, or nil and an error
+function connection:transaction(fn, options) end
+
+---Runs a command by the simple protocol: its tag.
+---@param sql tidepool.sql
+---@return string? tag
+---@return tidepool.error? err
+function connection:control(sql) end
+
+---One round trip.
+---@param timeout_ms? number
+---@return boolean alive
+---@return tidepool.error? err
+function connection:ping(timeout_ms) end
+
+---Gives it back.
+---@return true? done
+---@return tidepool.error? err
+function connection:release() end
+
+---Closes it instead of giving it back.
+---@return true? done
+---@return tidepool.error? err
+function connection:discard() end
+
+---Whether it was given back.
+---@return boolean
+function connection:is_released() end
+
+---The server's process id.
+---@return integer? pid
+---@return tidepool.error? err
+function connection:backend_pid() end
+
+---@return tidepool.transaction_state
+function connection:transaction_state() end
+
+-- ---------------------------------------------------------------- databases
+
+---A pool, or a share in one.
+---@class tidepool.db: tidepool.executor
+local db = {}
+
+---Runs fn in a transaction on a connection of its own.
+---@param fn fun(tx: tidepool.transaction): ...
+---@param options? tidepool.transaction_options
+---@return any ... # what fn returns, or nil and an error
+function db:transaction(fn, options) end
+
+---A connection; the default deadline is pool.acquire_timeout_ms.
+---@param timeout_ms? number
+---@return tidepool.connection? connection
+---@return tidepool.error? err
+function db:acquire(timeout_ms) end
+
+---Gives a connection back.
+---@param conn tidepool.connection
+---@return true? done
+---@return tidepool.error? err
+function db:release(conn) end
+
+---Calls fn with a connection and gives it back afterwards, whatever happens.
+---@param fn fun(conn: tidepool.connection): ...
+---@param timeout_ms? number
+---@return any ... # what fn returns, or nil and an error
+function db:with(fn, timeout_ms) end
+
+---Gives a type a codec of the program's.
+---@param definition tidepool.type_definition
+---@return true? done
+---@return tidepool.error? err
+function db:define_type(definition) end
+
+---Calls a function with every event of this name from now on.
+---@param name tidepool.event_name
+---@param handler fun(event: tidepool.event|tidepool.query_event)
+---@return fun() off # ends it
+function db:on(name, handler) end
+
+---One round trip.
+---@param timeout_ms? number
+---@return boolean alive
+---@return tidepool.error? err
+function db:ping(timeout_ms) end
+
+---Waits until a connection can be had.
+---@param timeout_ms? number
+---@return true? ready
+---@return tidepool.error? err
+function db:wait_ready(timeout_ms) end
+
+---@return boolean
+function db:is_configured() end
+
+---@return boolean
+function db:is_connected() end
+
+---@return tidepool.state
+function db:state() end
+
+---@return tidepool.stats
+function db:stats() end
+
+---The value of an option as text, "***" for a secret.
+---@param name string
+---@return string?
+function db:option(name) end
+
+---The name as an SQL identifier.
+---@param name string
+---@return string? identifier
+---@return tidepool.error? err
+function db:quote_identifier(name) end
+
+---Takes no new work, waits for borrowed connections, closes.
+---@param timeout_ms? number # 30000 when not said
+---@return true? done
+---@return tidepool.error? err
+function db:drain(timeout_ms) end
+
+---Ends idle connections at once and borrowed ones when they come back.
+---@return true
+function db:close() end
+
+return tidepool
