@@ -258,8 +258,8 @@ if cqueues then
             local name = "await dropped"
             local db = open { url = server.url { application_name = name }, pool = { min = 0, max = 2 } }
             local function sleeps()
-                return server.psql("select count(*) from pg_stat_activity where state = 'active' and application_name = '"
-                    .. name .. "'") == "1"
+                return server.psql(("select count(*) from pg_stat_activity where state = 'active' "
+                    .. "and application_name = '%s'"):format(name)) == "1"
             end
             drop_in(function() db:value "select pg_sleep(60)" end, sleeps)
             collectgarbage()
