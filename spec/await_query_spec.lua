@@ -1,5 +1,4 @@
 --- Queries under each event loop: the same answers, errors and timeouts as without one.
-local compat = require "tidepool.compat"
 local loops = require "spec.support.loops"
 local server = require "spec.support.server"
 
@@ -163,7 +162,7 @@ loops.each(function(loop)
             decode = function() error("bad uuid", 0) end,
             encode = function(value) return value end,
         })
-        local ok, result, err = compat.pcall(db.query, db, "select gen_random_uuid()")
+        local ok, result, err = loop.pcall(db.query, db, "select gen_random_uuid()")
         assert.truthy(tostring(ok and err or result):find("bad uuid", 1, true))
         assert.equal(1, db:value "select 1")
     end))
