@@ -467,6 +467,7 @@ describe("the timeout of each", function()
     it("is query_timeout_ms when the call says nothing", function()
         local db = closing(open { query_timeout_ms = 80, pool = { min = 0, max = 1 } })
         fails("timeout", db, "select pg_sleep(20)")
+        assert_settles(db)
         assert.equal(1, db:value "select 1")
     end)
 
