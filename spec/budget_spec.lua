@@ -23,8 +23,17 @@ local function options(name, pool)
     return where
 end
 
+-- What the tests have opened; it is closed after each, and what was acquired ends with it.
+local opened = {}
+
+local function open_at(where)
+    local db = assert(tidepool.open(where))
+    opened[#opened + 1] = db
+    return db
+end
+
 local function open(name, pool)
-    return assert(tidepool.open(options(name, pool)))
+    return open_at(options(name, pool))
 end
 
 local function segments(name)
@@ -39,7 +48,7 @@ end
 local prelude = [[
 local tidepool, system = require "tidepool", require "system"
 local name, total, options = arg[1], tonumber(arg[2]), { min = 0, max = 4, max_total = tonumber(arg[2]) }
-local pid = io.open("/proc/self/stat"):read("n")
+local pid = io.open("/proc/self/stat"):read("*n")
 local function open(pool)
     for key, value in pairs(pool or {}) do options[key] = value end
     options.budget = name
@@ -120,12 +129,15 @@ local function assert_never_more_than(total, stop)
     assert.is_true(times > 100, times .. " looks")
 end
 
-local function median(list)
-    table.sort(list)
-    return list[(#list + 1) // 2]
-end
-
 describe("pool.max_total", function()
+    after_each(function()
+        for i = #opened, 1, -1 do
+            opened[i]:close()
+            opened[i] = nil
+        end
+        collectgarbage() -- connections that a test still had
+    end)
+
     -- A budget whose last process was killed is left for the next one that names it; here nobody will.
     teardown(function()
         for file in lfs.dir "/dev/shm" do
@@ -165,11 +177,11 @@ describe("pool.max_total", function()
 
     it("is in the statistics, with what all have and how many processes they are", function()
         local name = new_name()
-        local db <close> = open(name)
-        assert.is_nil(assert(tidepool.open(server.url())):stats().budget)
+        local db = open(name)
+        assert.is_nil(open_at(server.url()):stats().budget)
         assert.same({ max = 4, used = 0, processes = 1 }, db:stats().budget)
         local holder = start_holder(name, 4, 2)
-        local conn <close> = assert(db:acquire())
+        local conn = assert(db:acquire())
         assert.is_truthy(conn)
         assert.same({ max = 4, used = 3, processes = 2 }, db:stats().budget)
         kill(holder)
@@ -178,9 +190,9 @@ describe("pool.max_total", function()
 
     it("is shared by the pools of one process that name the same budget, and not by others", function()
         local name = new_name()
-        local a <close> = open(name, { max_total = 2 })
-        local b <close> = open(name, { max_total = 2, acquire_timeout_ms = 50 })
-        local other <close> = open(new_name(), { max_total = 2 })
+        local a = open(name, { max_total = 2 })
+        local b = open(name, { max_total = 2, acquire_timeout_ms = 50 })
+        local other = open(new_name(), { max_total = 2 })
         local held = { assert(a:acquire()), assert(a:acquire()) }
         local conn, err = b:acquire()
         assert.is_nil(conn)
@@ -195,13 +207,13 @@ describe("pool.max_total", function()
     it("is one for each server, database and role when no budget is named", function()
         local url = server.url { application_name = new_name() }
         local function pool(where)
-            return assert(tidepool.open {
+            return open_at({
                 url = where, log = { queries = false }, pool = { min = 0, max_total = 1, acquire_timeout_ms = 50 } })
         end
-        local a <close> = pool(url)
-        local b <close> = pool(url)
-        local c <close> = pool(server.url { database = "postgres" })
-        local held <close> = assert(a:acquire())
+        local a = pool(url)
+        local b = pool(url)
+        local c = pool(server.url { database = "postgres" })
+        local held = assert(a:acquire())
         assert.is_truthy(held)
         assert.equal("pool_timeout", select(2, b:query "select 1").kind)
         assert.equal(1, c:value "select 1")
@@ -209,12 +221,11 @@ describe("pool.max_total", function()
 
     it("is what the least of its members says", function()
         local name = new_name()
-        local a <close> = open(name, { max_total = 4 })
-        do
-            local b <close> = open(name, { max_total = 2 })
-            assert.equal(1, b:value "select 1")
-            assert.equal(2, a:stats().budget.max)
-        end
+        local a = open(name, { max_total = 4 })
+        local b = open(name, { max_total = 2 })
+        assert.equal(1, b:value "select 1")
+        assert.equal(2, a:stats().budget.max)
+        b:close()
         assert.equal(4, a:stats().budget.max)
     end)
 
@@ -295,18 +306,17 @@ describe("pool.max_total", function()
     end)
 
     it("has the places of a killed process back within a second, and is not exceeded meanwhile", function()
-        local name, took = new_name(), {}
+        local name = new_name()
         local stop = sample(name)
-        local db <close> = open(name)
-        for i = 1, 5 do
+        local db = open(name)
+        for _ = 1, 5 do
             local holder = start_holder(name, 4, 4)
             kill(holder)
             assert.equal(1, db:value "select 1")
-            took[i] = server.now() - holder.killed
-            assert.is_true(took[i] < 1000, took[i] .. " ms")
+            local took = server.now() - holder.killed
+            assert.is_true(took < 1000, took .. " ms")
             holder.finish()
         end
-        assert.is_true(median(took) > 0)
         assert_never_more_than(4, stop)
     end)
 
@@ -324,7 +334,7 @@ describe("pool.max_total", function()
             return server.psql("select count(*) from pg_stat_activity where query ~ 'pg_sleep.60' and state = 'active' "
                 .. "and application_name = '" .. name .. "'") == "1"
         end))
-        local db <close> = open(name, { max_total = 1 })
+        local db = open(name, { max_total = 1 })
         kill(holder)
         assert.equal(1, db:value "select 1")
         holder.finish()
@@ -342,11 +352,11 @@ describe("pool.max_total", function()
         ]])
         holder.pid = tonumber(holder.lines()())
         assert.equal(4, server.backends(name))
-        local db <close> = open(name)
+        local db = open(name)
         local began = server.now()
-        local a <close> = assert(db:acquire())
+        local a = assert(db:acquire())
         assert.is_true(server.now() - began < 1000)
-        local b <close> = assert(db:acquire())
+        local b = assert(db:acquire())
         assert.is_truthy(a and b)
         assert.equal(4, server.backends(name))
         kill(holder)
@@ -356,7 +366,7 @@ describe("pool.max_total", function()
     it("names the processes that have it when a caller has waited in vain", function()
         local name = new_name()
         local one, other = start_holder(name, 3, 2), start_holder(name, 3, 1)
-        local db <close> = open(name, { max_total = 3, acquire_timeout_ms = 100 })
+        local db = open(name, { max_total = 3, acquire_timeout_ms = 100 })
         local conn, err = db:acquire()
         assert.is_nil(conn)
         assert.equal("pool_timeout", err.kind)
