@@ -77,6 +77,7 @@ function stream:close() end
 ---@field as? "rows"|"arrays"|"columns"|"lazy"
 ---@field nulls? boolean # NULL is tidepool.null
 ---@field numbers? boolean # numeric is a Lua number
+---@field int64? "cdata" # on LuaJIT: integers past 2^53 are int64_t
 ---@field max_rows? integer # more are an error
 ---@field max_result_bytes? integer # more are an error
 
@@ -308,6 +309,14 @@ function tidepool.array(list) end
 ---@return string? identifier
 ---@return tidepool.error? err
 function tidepool.quote_identifier(name) end
+
+---assert that raises errors of tidepool's as they are, on every Lua.
+---@generic T
+---@param value T?
+---@param ... any # the error, and what else there is
+---@return T value
+---@return any ... # what was behind it
+function tidepool.assert(value, ...) end
 
 ---What is known of an SQLSTATE.
 ---@param code string
