@@ -105,7 +105,7 @@ loops.each(function(loop)
                 for_each(function() error("enough", 0) end, next_row, state, control, closer)
             end)
             assert.is_false(ok)
-            assert.equal("enough", err)
+            assert.equal("enough", err:match "^[^\n]*") -- a pcall may add a traceback
             if not closes_loops then
                 stream:close()
             end
@@ -287,7 +287,7 @@ loops.each(function(loop)
                 error("sink", 0)
             end)
             assert.is_false(ok)
-            assert.equal("sink", err)
+            assert.equal("sink", err:match "^[^\n]*") -- a pcall may add a traceback
             assert.equal(1, db:value "select 1")
         end))
     end)
