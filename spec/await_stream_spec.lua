@@ -60,7 +60,9 @@ loops.each(function(loop)
             local seen, sum = 0, 0
             for_each(function(row)
                 seen = seen + 1
-                assert.equal(seen, row.i)
+                if seen ~= row.i then
+                    error(("row %d came as row %d"):format(row.i, seen))
+                end
                 if row.i % 1000 == 0 then
                     sum = sum + db:value("select $1::int", row.i)
                 end
