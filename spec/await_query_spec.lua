@@ -43,13 +43,14 @@ loops.each(function(loop)
         for i = 1, 100 do
             many[i] = i
         end
+        local doc = { name = "doc", deep = { true } }
         local row = assert(db:one([[select pg_sleep(0.01)::text as nothing, $1::int as a, $2::text as b,
             $3::int[] as list, $4::jsonb as doc, $5::text as z]], nil, "two", many, { name = "doc", deep = { true } },
             nil))
         assert.is_nil(row.a)
         assert.equal("two", row.b)
         assert.same(many, row.list)
-        assert.same({ name = "doc", deep = { true } }, row.doc)
+        assert.same(doc, row.doc)
         assert.is_nil(row.z)
     end))
 

@@ -60,7 +60,9 @@ loops.each(function(loop)
             local seen, sum = 0, 0
             for_each(function(row)
                 seen = seen + 1
-                assert.equal(seen, row.i)
+                if seen ~= row.i then
+                    error(("row %d came as row %d"):format(row.i, seen))
+                end
                 if row.i % 1000 == 0 then
                     sum = sum + db:value("select $1::int", row.i)
                 end
@@ -105,7 +107,7 @@ loops.each(function(loop)
                 for_each(function() error("enough", 0) end, next_row, state, control, closer)
             end)
             assert.is_false(ok)
-            assert.equal("enough", err)
+            assert.equal("enough", err:match "^[^\n]*") -- a pcall may add a traceback
             if not closes_loops then
                 stream:close()
             end
@@ -287,7 +289,7 @@ loops.each(function(loop)
                 error("sink", 0)
             end)
             assert.is_false(ok)
-            assert.equal("sink", err)
+            assert.equal("sink", err:match "^[^\n]*") -- a pcall may add a traceback
             assert.equal(1, db:value "select 1")
         end))
     end)

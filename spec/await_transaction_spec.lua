@@ -183,7 +183,7 @@ loops.each(function(loop)
             error("out", 0)
         end)
         assert.is_false(ok)
-        assert.equal("out", err)
+        assert.equal("out", err:match "^[^\n]*") -- a pcall may add a traceback
         assert.equal(1, db:value "select 1")
     end))
 

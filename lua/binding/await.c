@@ -5,8 +5,9 @@
 #include "copy.h"
 #include "stream.h"
 
-/* Addresses in the registry: the await function; the hubs by reactor, weakly. */
-static const char await_key, hubs_key;
+/* Addresses in the registry: the await function; the hubs by reactor, weakly; the coroutine
+ * that the running one is a part of. */
+static const char await_key, hubs_key, task_key;
 
 struct hub {
     tp_reactor *reactor;
@@ -25,6 +26,18 @@ lua_State *tpb_main_coroutine(lua_State *L)
     (void)L;
     return NULL;
 #endif
+}
+
+/* Where a pcall that may be yielded from is a coroutine of its own, L may be in one. */
+uintptr_t tpb_task(lua_State *L)
+{
+    uintptr_t task = (uintptr_t)L;
+#if LUA_VERSION_NUM < 502
+    if (lua_rawgetp(L, LUA_REGISTRYINDEX, &task_key) != LUA_TNIL)
+        task = (uintptr_t)lua_topointer(L, -1);
+    lua_pop(L, 1);
+#endif
+    return task;
 }
 
 /* Where Lua wraps the methods, it finds what begins them in the field `_begins`. */
@@ -225,6 +238,15 @@ static int set_await(lua_State *L)
     return 0;
 }
 
+/* core.set_task(coroutine): the calls that are begun from now on are made for this one. */
+static int set_task(lua_State *L)
+{
+    luaL_checktype(L, 1, LUA_TTHREAD);
+    lua_pushlightuserdata(L, lua_tothread(L, 1));
+    lua_rawsetp(L, LUA_REGISTRYINDEX, &task_key);
+    return 0;
+}
+
 /* core.adapter(object): the adapter that its database was opened with, or nil; and whether it
  * blocks. */
 static int adapter(lua_State *L)
@@ -272,6 +294,8 @@ void tpb_await_open(lua_State *L, int module)
     lua_setfield(L, module, "adapter");
     lua_pushcfunction(L, set_await);
     lua_setfield(L, module, "set_await");
+    lua_pushcfunction(L, set_task);
+    lua_setfield(L, module, "set_task");
     lua_pushlightuserdata(L, tpb_waits());
     lua_setfield(L, module, "waits");
 }

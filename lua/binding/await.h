@@ -57,6 +57,9 @@ int tpb_begin(lua_State *L, tpb_body *body);
 /* The coroutine that is not one; NULL where Lua cannot tell. */
 lua_State *tpb_main_coroutine(lua_State *L);
 
+/* What stands for the program's coroutine that L is, or is a part of, in a deadlock. */
+uintptr_t tpb_task(lua_State *L);
+
 /* Methods that can wait, for the table of methods on top of the stack. */
 struct tpb_awaited {
     const char *name;

@@ -86,7 +86,7 @@ void tpb_call_use(lua_State *L, struct tpb_call *call, tp_reactor *reactor)
     if (reactor != NULL)
         tpb_owner_attach(L, &call->owned, abandon);
     if (reactor != NULL || call->reactor != NULL)
-        tp_op_use(call->op, reactor, reactor != NULL ? (uintptr_t)L : 0);
+        tp_op_use(call->op, reactor, reactor != NULL ? tpb_task(L) : 0);
     call->reactor = reactor;
 }
 

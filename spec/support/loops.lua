@@ -254,7 +254,10 @@ local function add_databases(loop)
 
     --- A database of the throwaway server that waits with this loop, for the test; `options` as in tidepool.open.
     function loop.open(options)
-        local where = { url = server.url(), log = { queries = false }, await = loop.await, pool = { min = 0, max = 4 } }
+        local where = {
+            url = server.url(), await = loop.await, pool = { min = 0, max = 4 },
+            log = { queries = false, slow_ms = 100000 },
+        }
         for name, value in pairs(options or {}) do
             where[name] = value
         end

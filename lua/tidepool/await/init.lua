@@ -174,10 +174,16 @@ local function find(adapter)
     return hub
 end
 
+-- Where a pcall that may wait is a coroutine of its own (Lua 5.1), a task is several of them.
+local tells_task = compat.running ~= coroutine.running
+
 -- A method of the core's: `begin` starts it with a reactor, or with nil to block.
 local function call(adapter, begin, ...)
     local hub, why = find(adapter)
     if hub then
+        if tells_task then
+            core.set_task(compat.running())
+        end
         return settle(hub, begin(hub.reactor, ...))
     elseif why then
         return nil, failure.new("validation", why)
