@@ -111,7 +111,8 @@ void tpb_call_end(lua_State *L, struct tpb_call *call)
         return;
     lua_getiuservalue(L, call->db_index, TPB_DB_OPS);
     lua_pushvalue(L, call->index);
-    lua_rawseti(L, -2, ++db->ops_kept);
+    lua_rawseti(L, -2, db->ops_kept + 1); /* may raise for want of memory */
+    db->ops_kept++;
     lua_pop(L, 1);
 }
 
