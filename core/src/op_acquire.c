@@ -121,12 +121,10 @@ bool tp__op_step_checking(tp_op *op, int ready)
 
 void tp__op_park(tp_op *op)
 {
-    if (op->state == OP_DRAINING)
-        tp__pool_park(op->pool, &op->waiter, op->wait_until);
-    else if (op->state != OP_QUEUED)
-        poll(NULL, 0, tp__poll_ms(op->wait_until, tp_now()));
-    else if (tp__pool_all_held_by_caller(op->pool))
+    if (op->state == OP_QUEUED && tp__pool_all_held_by_caller(op->pool))
         op->self_blocked = true;
-    else
+    else if (op->state == OP_QUEUED || op->state == OP_DRAINING)
         tp__pool_park(op->pool, &op->waiter, op->wait_until);
+    else
+        poll(NULL, 0, tp__poll_ms(op->wait_until, tp_now()));
 }
