@@ -32,8 +32,8 @@ local function growth_of(body, warm_up, rounds)
     return tonumber(output:match "growth (%-?[%d.]+)"), tonumber(output:match "of (%d+)")
 end
 
--- Per cent. LuaJIT is still compiling, for which it takes memory in pieces of 64 kB; on 5.1 and 5.3 growth of 1.6 and 1.1
--- per cent was seen, about 100 kB.
+-- Per cent. LuaJIT is still compiling, for which it takes memory in pieces of 64 kB; on 5.1 and 5.3 growth of 1.6 and
+-- 1.1 per cent was seen, about 100 kB.
 local LIMIT = _VERSION == "Lua 5.4" and 1 or 3
 
 local function assert_flat(body, warm_up, rounds)
