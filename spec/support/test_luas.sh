@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Runs the tests on several Luas: test_luas.sh VERSION...
 #
-# The first one alone, as many of its tests measure time; then the others, two at a time, each beside a server of its
+# The first one alone, as many of its tests measure time; then the others, three at a time, each beside a server of its
 # own. The last line is the sum over all, the exit code says whether all is well.
 set -uo pipefail
 
@@ -21,7 +21,7 @@ shift
 test_lua "$first" 2>&1 | tee "$outputs/$first"
 
 for version in "$@"; do
-    while [ "$(jobs -rp | wc -l)" -ge 2 ]; do wait -n; done
+    while [ "$(jobs -rp | wc -l)" -ge 3 ]; do wait -n; done
     test_lua "$version" >"$outputs/$version" 2>&1 &
 done
 wait
