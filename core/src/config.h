@@ -48,6 +48,9 @@ struct tp_conninfo tp__config_conninfo(const tp_config *config);
  * `name` is then the first such option. Where the server is counts as a whole. */
 bool tp__config_differs(const tp_config *said, const tp_config *other, char *name, size_t room);
 
+/* Whether libpq of this version (of PQlibVersion: 150011 is 15.11) has CVE-2025-1094 mended. */
+bool tp__libpq_is_mended(int version);
+
 /* Around a fork: nobody is within what all configurations share. */
 void tp__config_lock(void);
 void tp__config_unlock(void);

@@ -219,6 +219,25 @@ static enum tp_transaction_state transaction_of(PGTransactionStatusType status)
     }
 }
 
+/* What is quoted, checked and sent as UTF-8 would be read as something else by the server, which
+ * is how quotes are smuggled past a client (CVE-2025-1094); and its text would not be UTF-8. */
+static void lose_encoding(struct tp_conn *conn, const char *name)
+{
+    char why[160];
+    snprintf(why, sizeof why,
+             "client_encoding is %.40s now: it has to stay UTF8, so the connection is closed",
+             name);
+    tp__conn_lose(conn, TP_ERR_VALIDATION, why);
+}
+
+bool tp__conn_keeps_utf8(struct tp_conn *conn)
+{
+    const char *name = pg_encoding_to_char(PQclientEncoding(conn->pg));
+    if (strcmp(name, "UTF8") != 0 && PQparameterStatus(conn->pg, "client_encoding") != NULL)
+        lose_encoding(conn, name);
+    return conn->state != TP_CONN_LOST;
+}
+
 static enum tp_step finish(struct tp_conn *conn)
 {
     conn->transaction = transaction_of(PQtransactionStatus(conn->pg));
@@ -229,7 +248,7 @@ static enum tp_step finish(struct tp_conn *conn)
         char why[256];
         tp__conn_libpq_message(conn, why, sizeof why);
         tp__conn_lose(conn, TP_ERR_CONNECTION, why);
-    } else if (conn->state != TP_CONN_LOST) {
+    } else if (conn->state != TP_CONN_LOST && tp__conn_keeps_utf8(conn)) {
         tp__conn_set_state(conn, TP_CONN_READY);
     }
     return conn->error.kind == TP_OK ? TP_DONE : TP_FAILED;
@@ -302,6 +321,9 @@ unsigned tp__conn_setting_need(const char *name, const char *value)
 static void note_setting(struct tp_conn *conn, const char *name, const char *value)
 {
     unsigned all = tp__conn_setting_need(name, NULL);
+    if (strcmp(name, "client_encoding") == 0 &&
+        pg_char_to_encoding(value) != pg_char_to_encoding("UTF8"))
+        lose_encoding(conn, value);
     conn->unmet = (conn->unmet & ~all) | tp__conn_setting_need(name, value);
 }
 
@@ -332,6 +354,8 @@ static enum tp_step end_wire(struct tp_conn *conn)
     conn->transaction = status == 'I' ? TP_TX_IDLE : status == 'T' ? TP_TX_OPEN : TP_TX_FAILED;
     if (conn->error.kind == TP_ERR_CONNECTION)
         return lose(conn, "");
+    if (conn->state == TP_CONN_LOST) /* by what came beside the rows */
+        return TP_FAILED;
     tp__conn_set_state(conn, conn->wire.why == NULL ? TP_CONN_READY : TP_CONN_LOST);
     return conn->error.kind == TP_OK ? TP_DONE : TP_FAILED;
 }

@@ -119,6 +119,8 @@ void tp__conn_on_other(void *ctx, char type, const char *body, size_t len);
 void tp__conn_on_error(void *ctx, const char *body, size_t len);
 /* The need (codec.h) that a setting with this value leaves unmet; 0: none. */
 unsigned tp__conn_setting_need(const char *name, const char *value);
+/* Whether libpq has heard of no other client_encoding; else the connection is lost. */
+bool tp__conn_keeps_utf8(struct tp_conn *conn);
 /* Gives up what came back of the last request. */
 void tp__conn_clear_answer(struct tp_conn *conn);
 

@@ -194,6 +194,11 @@ static enum tp_step connected(struct tp_conn *conn, struct tp_error *err)
     PQsetErrorVerbosity(conn->pg, PQERRORS_DEFAULT);
     if (PQsetnonblocking(conn->pg, 1) != 0)
         return open_failed(conn, err);
+    if (!tp__conn_keeps_utf8(conn)) {
+        *err = conn->error;
+        err->kind = TP_ERR_CONNECTION; /* nobody here has asked for it */
+        return TP_FAILED;
+    }
     conn->events = 0;
     conn->transaction = TP_TX_IDLE;
     conn->deadline = TP_NEVER;

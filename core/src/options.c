@@ -147,6 +147,8 @@ static const struct tp_option rows[TP_OPTIONS] = {
                "The delay before the first repetition; each further one is twice as long."),
     [TP_OPT_RETRY_MAX] = NUMBER(TP_OPTION_MS, "retry.max_ms", "", "", "1000", "1000", 1, MS_MAX,
                                 "The longest delay between repetitions."),
+    [TP_OPT_ALLOW_OLD_LIBPQ] = FLAG("allow_old_libpq", "TIDEPOOL_ALLOW_OLD_LIBPQ", "false", "false",
+                                    "Whether a release of libpq that has CVE-2025-1094 will do."),
 };
 
 const struct tp_option_info *tp_option_at(size_t i)

@@ -310,6 +310,12 @@ function tidepool.array(list) end
 ---@return tidepool.error? err
 function tidepool.quote_identifier(name) end
 
+---The text as an SQL string constant.
+---@param text string
+---@return string? literal
+---@return tidepool.error? err
+function tidepool.quote_literal(text) end
+
 ---assert that raises errors of tidepool's as they are, on every Lua.
 ---@generic T
 ---@param value T?
@@ -558,6 +564,12 @@ function db:option(name) end
 ---@return string? identifier
 ---@return tidepool.error? err
 function db:quote_identifier(name) end
+
+---The text as an SQL string constant.
+---@param text string
+---@return string? literal
+---@return tidepool.error? err
+function db:quote_literal(text) end
 
 ---Takes no new work, waits for borrowed connections, closes.
 ---@param timeout_ms? number # 30000 when not said
