@@ -24,6 +24,8 @@ struct tp_settings {
     int64_t max_uses;                         /* 0: off */
     bool prepare;                             /* prepared statements; off for poolers */
     int statement_cache_size;
+    size_t most_sql_bytes, most_parameter_bytes; /* of one statement */
+    int64_t most_rows, most_result_bytes;        /* INT64_MAX: no limit */
     int retry_attempts;
     int64_t retry_base_us, retry_max_us;
     bool log_queries, log_connections;

@@ -1,5 +1,7 @@
 /* Answers on a connection: what comes back. */
 #include <errno.h>
+#include <linux/tcp.h>
+#include <netinet/in.h>
 #include <openssl/ssl.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -265,8 +267,12 @@ static enum tp_step collect(struct tp_conn *conn)
         PGresult *pg = PQgetResult(conn->pg);
         if (pg == NULL && (down || !conn->pipelined))
             return finish(conn);
-        if (pg == NULL)
+        if (pg == NULL) {
+            if (conn->one_by_one)
+                (void)PQsetSingleRowMode(conn->pg); /* of the next command */
             continue;
+        }
+        tp__conn_note_progress(conn);
         ExecStatusType status = PQresultStatus(pg);
         enum tp_step step = take(conn, pg, status);
         if (step != TP_WAIT && conn->error.kind == TP_OK)
@@ -296,6 +302,54 @@ static enum tp_step lose(struct tp_conn *conn, const char *why)
 {
     tp__conn_lose(conn, TP_ERR_CONNECTION, why);
     return TP_FAILED;
+}
+
+/* ------------------------------------------------------------------- floods */
+
+/* How many bytes have come; of a unix socket nobody knows. */
+static int64_t heard(const struct tp_conn *conn)
+{
+    struct tcp_info info = {.tcpi_state = 0};
+    socklen_t len = sizeof info;
+    const SSL *tls = PQsslStruct(conn->pg, "OpenSSL");
+    if (tls != NULL)
+        return (int64_t)BIO_number_read(SSL_get_rbio(tls));
+    return getsockopt(PQsocket(conn->pg), IPPROTO_TCP, TCP_INFO, &info, &len) == 0
+               ? (int64_t)info.tcpi_bytes_received
+               : 0;
+}
+
+/* Asking costs a system call, so it is asked when libpq has read a few times in vain. */
+enum { LOOKS_BEFORE_ASKING = 16 };
+
+void tp__conn_note_progress(struct tp_conn *conn)
+{
+    conn->looks = 0;
+    conn->heard = -1;
+}
+
+static void lose_flooded(struct tp_conn *conn, int64_t bytes)
+{
+    char why[200];
+    snprintf(why, sizeof why,
+             "the server sent %lld bytes of one message or without a result, which is more than "
+             "limits.result_bytes (or max_result_bytes) allows: the connection is closed",
+             (long long)bytes);
+    tp__conn_lose(conn, TP_ERR_VALIDATION, why);
+}
+
+bool tp__conn_is_flooded(struct tp_conn *conn)
+{
+    if (conn->most_bytes == INT64_MAX || ++conn->looks < LOOKS_BEFORE_ASKING)
+        return false;
+    conn->looks = 0;
+    int64_t now = heard(conn);
+    if (conn->heard < 0)
+        conn->heard = now;
+    if (now - conn->heard <= conn->most_bytes)
+        return false;
+    lose_flooded(conn, now - conn->heard);
+    return true;
 }
 
 /* -------------------------------------------------------------------- wire */
@@ -343,6 +397,10 @@ void tp__conn_on_other(void *ctx, char type, const char *body, size_t len)
 /* The stream has ended, or cannot be understood. */
 static enum tp_step lose_wire(struct tp_conn *conn)
 {
+    if (conn->wire.too_long > 0) {
+        lose_flooded(conn, conn->wire.too_long);
+        return TP_FAILED;
+    }
     conn->unread = conn->command[0] == '\0' && strcmp(conn->error.code, "57P01") == 0 &&
                    (conn->wire.failure == ECONNRESET || conn->wire.failure == EPIPE);
     return lose(conn, conn->wire.why);
@@ -391,7 +449,7 @@ static bool consume(struct tp_conn *conn)
         if (!PQconsumeInput(conn->pg))
             return PQstatus(conn->pg) == CONNECTION_BAD; /* collect finds that out */
     } while (tls != NULL && SSL_pending(tls) > 0);
-    return true;
+    return !tp__conn_is_flooded(conn);
 }
 
 static enum tp_step step_libpq(struct tp_conn *conn, bool readable)

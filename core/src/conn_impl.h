@@ -61,6 +61,10 @@ struct tp_conn {
     bool piping;         /* many executions, and one Sync */
     unsigned unmet_then; /* needs that were unmet when the pipeline began */
     bool pinging;        /* an empty statement is what was meant */
+    bool one_by_one;     /* libpq hands rows on as they come */
+    int64_t most_bytes;  /* between two things that libpq hands on; INT64_MAX: any number */
+    int64_t heard;       /* how many bytes had come when the last one was handed on */
+    int looks;           /* since it was asked how many have come */
     bool describing;     /* the answer to Describe is what was meant */
     int silent;          /* answers that come first and are nobody's: DEALLOCATE, Parse */
     char prepared_name[TP_STATEMENT_NAME];
@@ -130,6 +134,10 @@ void tp__conn_clear_answer(struct tp_conn *conn);
 enum tp_step tp__conn_begin_copy(struct tp_conn *conn, const PGresult *pg);
 /* Moves the COPY on; TP_DONE: the rest of the answer is libpq's. */
 enum tp_step tp__conn_step_copy(struct tp_conn *conn, bool readable);
+/* Whether libpq has read so much in vain that the connection was given up. */
+bool tp__conn_is_flooded(struct tp_conn *conn);
+/* Something was handed on, or a request begins. */
+void tp__conn_note_progress(struct tp_conn *conn);
 void tp__conn_clear_copy(struct tp_conn *conn);
 
 /* Lets a cancel that may still be under way end by itself. */

@@ -14,7 +14,10 @@
 #include "conn_impl.h"
 #include "error.h"
 
-enum { PARAMETERS_AT_MOST = 96 };
+enum {
+    PARAMETERS_AT_MOST = 96,
+    GREETING_AT_MOST = 4 * 1024 * 1024, /* what comes before the first request */
+};
 
 /* Notices come while libpq parses. One of severity FATAL is the server's farewell to a
  * connection that was idle. */
@@ -230,7 +233,11 @@ static enum tp_step poll_connecting(struct tp_conn *conn, struct tp_error *err)
         return TP_WAIT;
     default:
         conn->events = TP_READ;
-        return TP_WAIT;
+        if (!tp__conn_is_flooded(conn))
+            return TP_WAIT;
+        *err = conn->error;
+        err->kind = TP_ERR_CONNECTION;
+        return TP_FAILED;
     }
 }
 
@@ -260,6 +267,8 @@ struct tp_conn *tp__conn_open(const struct tp_conn_env *env, struct tp_error *er
     }
     conn->env = *env;
     conn->state = TP_CONN_RESOLVING;
+    conn->most_bytes = GREETING_AT_MOST;
+    conn->heard = -1;
     conn->deadline = tp__after(tp_now(), settings->connect_timeout_us);
     const char *hosts = parameter(conn, "host");
     if (parameter(conn, "hostaddr") != NULL || !tp__resolve_needed(hosts))
