@@ -21,9 +21,11 @@ local function open(options)
 end
 
 local random, char, concat = math.random, string.char, table.concat
+local utf8 = utf8 -- luacheck: ignore 113
 
 -- What quoting is about, and what begins something else in SQL.
-local MARKS = { "'", "''", '"', '""', "\\", "\\'", "$$", "$a$", "E'", "U&'", "--", "/*", "*/", ";", "\n", "\r", "\t", "%",
+local MARKS = { "'", "''", '"', '""', "\\", "\\'", "$$", "$a$", "E'", "U&'", "--", "/*", "*/", ";",
+    "\n", "\r", "\t", "%",
     "\1", "\127", "\u{80}", "\u{7FF}", "\u{800}", "\u{D7FF}", "\u{E000}", "\u{FFFF}", "\u{10000}", "\u{10FFFF}" }
 
 local function random_bytes(n)
@@ -36,14 +38,14 @@ end
 local function random_text(n)
     local parts, len = {}, 0
     while len < n do
-        local dice, part = random(10), nil
+        local dice, part = random(10), "x"
         if dice <= 3 then
             part = MARKS[random(#MARKS)]
         elseif dice <= 7 then
             part = char(random(1, 127))
         else
             local code = random(1, ({ 0x7FF, 0xFFFF, 0x10FFFF })[dice - 7])
-            part = (code < 0xD800 or code > 0xDFFF) and utf8.char(code) or "x"
+            if code < 0xD800 or code > 0xDFFF then part = utf8.char(code) end
         end
         if len + #part > n then part = ("y"):rep(n - len) end
         parts[#parts + 1] = part
@@ -196,7 +198,9 @@ describe("client_encoding", function()
     local WAYS = {
         set = function(conn) return conn:exec "set client_encoding = 'LATIN1'" end,
         ["set names"] = function(conn) return conn:script "select 1; set names 'SJIS'" end,
-        ["set_config"] = function(conn) return conn:value("select set_config('client_encoding', 'EUC_JP', $1)", false) end,
+        set_config = function(conn)
+            return conn:value("select set_config('client_encoding', 'EUC_JP', $1)", false)
+        end,
         control = function(conn) return conn:control "set client_encoding = 'WIN1252'" end,
         ["pipeline"] = function(conn)
             return conn:pipeline(function(p)

@@ -38,7 +38,7 @@ spec: ## Run one test file: make spec FILE=spec/pool_spec.lua (ARGS='--filter=wo
 	@$(MAKE) run-tests
 
 quote-soak: ## A million random identifiers and literals to the server and back (COUNT=10000000 SEED=1)
-	@COUNT=$(or $(COUNT),1000000) $(if $(SEED),SEED=$(SEED)) $(MAKE) run-tests FILE=spec/quote_spec.lua
+	@TIDEPOOL_TEST_DEADLINE=36000 COUNT=$(or $(COUNT),1000000) $(if $(SEED),SEED=$(SEED)) $(MAKE) run-tests FILE=spec/quote_spec.lua
 
 run-tests:
 	@$(MAKE) -s $(parallel) all test-programs
