@@ -250,6 +250,9 @@ static enum tp_step finish(struct tp_conn *conn)
         char why[256];
         tp__conn_libpq_message(conn, why, sizeof why);
         tp__conn_lose(conn, TP_ERR_CONNECTION, why);
+    } else if (!conn->whole && conn->error.kind == TP_OK) {
+        /* libpq passes over what it does not understand, and forgets to say so. */
+        tp__conn_lose(conn, TP_ERR_CONNECTION, "the server's answer breaks the protocol");
     } else if (conn->state != TP_CONN_LOST && tp__conn_keeps_utf8(conn)) {
         tp__conn_set_state(conn, TP_CONN_READY);
     }
@@ -274,6 +277,8 @@ static enum tp_step collect(struct tp_conn *conn)
         }
         tp__conn_note_progress(conn);
         ExecStatusType status = PQresultStatus(pg);
+        if (status != PGRES_PIPELINE_SYNC)
+            conn->whole = status != PGRES_SINGLE_TUPLE;
         enum tp_step step = take(conn, pg, status);
         if (step != TP_WAIT && conn->error.kind == TP_OK)
             return step;
@@ -340,7 +345,8 @@ static void lose_flooded(struct tp_conn *conn, int64_t bytes)
 
 bool tp__conn_is_flooded(struct tp_conn *conn)
 {
-    if (conn->most_bytes == INT64_MAX || ++conn->looks < LOOKS_BEFORE_ASKING)
+    bool asks = conn->state == TP_CONN_CONNECTING || ++conn->looks >= LOOKS_BEFORE_ASKING;
+    if (conn->most_bytes == INT64_MAX || !asks)
         return false;
     conn->looks = 0;
     int64_t now = heard(conn);

@@ -25,6 +25,7 @@ static void begin(struct tp_conn *conn)
     conn->describing = false;
     conn->silent = 0;
     conn->unread = false;
+    conn->whole = false;
     tp__conn_note_progress(conn);
     tp__conn_set_state(conn, TP_CONN_ASKING);
 }

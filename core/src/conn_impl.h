@@ -74,10 +74,11 @@ struct tp_conn {
     bool unread; /* the server ended without having read the whole request */
 
     /* what comes back */
-    struct tp_wire wire;              /* active: it has the socket, and libpq is idle */
-    struct tp_description *expected;  /* of the statement under way; counted; may be NULL */
-    bool binary;                      /* the form that was asked for */
-    bool complete;                    /* behind the rows that are there: TP_RESULT */
+    struct tp_wire wire;             /* active: it has the socket, and libpq is idle */
+    struct tp_description *expected; /* of the statement under way; counted; may be NULL */
+    bool binary;                     /* the form that was asked for */
+    bool whole;    /* libpq has given a result to its end; false again in the middle of rows */
+    bool complete; /* behind the rows that are there: TP_RESULT */
     const struct tp_columns *columns; /* of the result that comes, or NULL */
     struct tp_columns *found_columns; /* found in a result that was not as expected */
     PGresult *pg_rows;                /* rows that libpq read, from next_row on */

@@ -16,7 +16,7 @@
 
 enum {
     PARAMETERS_AT_MOST = 96,
-    GREETING_AT_MOST = 4 * 1024 * 1024, /* what comes before the first request */
+    GREETING_AT_MOST = 256 * 1024, /* what comes before the first request */
 };
 
 /* Notices come while libpq parses. One of severity FATAL is the server's farewell to a
@@ -268,7 +268,6 @@ struct tp_conn *tp__conn_open(const struct tp_conn_env *env, struct tp_error *er
     conn->env = *env;
     conn->state = TP_CONN_RESOLVING;
     conn->most_bytes = GREETING_AT_MOST;
-    conn->heard = -1;
     conn->deadline = tp__after(tp_now(), settings->connect_timeout_us);
     const char *hosts = parameter(conn, "host");
     if (parameter(conn, "hostaddr") != NULL || !tp__resolve_needed(hosts))
