@@ -621,7 +621,7 @@ the first whose square is over 1000 is 32
 false after 3 rows: division_by_zero
 the highest tide: 1.000
 false: timeout
-nil: the result has more rows than max_rows = 1000 allows
+nil: the result has more rows than max_rows = 1000 allows: 1001 so far
 1 2 3 4	1.0	4
 1000	xxxxx	5
 ]], output)

@@ -384,7 +384,7 @@ describe("max_rows", function()
         local db = closing(open { pool = { min = 0, max = 1 } })
         for _, as in ipairs { "rows", "arrays", "columns", "lazy" } do
             local err = fails("validation", db:query({ SQL, as = as, max_rows = 100 }, 101))
-            assert.equal("the result has more rows than max_rows = 100 allows", err.message)
+            assert.equal("the result has more rows than max_rows = 100 allows: 101 so far", err.message)
             assert.equal(7, db:value("select $1::int", 7))
         end
     end)
@@ -429,7 +429,7 @@ describe("max_rows", function()
                 assert.equal(way == 100, ok, tostring(err))
                 assert.equal(100, rows)
                 if not ok then
-                    assert.equal("the result has more rows than max_rows = 100 allows", err.message)
+                    assert.equal("the result has more rows than max_rows = 100 allows: 101 so far", err.message)
                 end
                 assert.equal(7, conn:value("select $1::int", 7))
             end
@@ -458,7 +458,7 @@ describe("max_result_bytes", function()
             local conn = n == 1 and db or assert(db:acquire())
             for _ = 1, 2 do
                 local err = fails("validation", conn:query({ SQL, max_result_bytes = 999 }, 10))
-                assert.equal("the result is larger than max_result_bytes = 999 allows", err.message)
+                assert.equal("the result is larger than max_result_bytes = 999 allows: 1000 bytes so far", err.message)
                 assert.equal(10, #assert(conn:query({ SQL, max_result_bytes = 1000 }, 10)))
             end
         end

@@ -721,6 +721,13 @@ void tp_beacon_close(tp_beacon *beacon);
  * has a NUL byte, is empty or is not valid UTF-8. Thread: any. */
 long tp_quote_identifier(const char *text, size_t len, char *out, size_t room);
 
+/* The same for a string constant, for the few places where SQL takes no parameter. It means
+ * the text whatever standard_conforming_strings is, as long as client_encoding is UTF8, which
+ * every connection of tidepool's keeps to. -1 when the text has a NUL byte or is not valid
+ * UTF-8; room for 2 * len + 5 bytes is always enough. Source: PostgreSQL manual 4.1.2.1 and
+ * 4.1.2.2. Thread: any. */
+long tp_quote_literal(const char *text, size_t len, char *out, size_t room);
+
 /* Whether the bytes are valid UTF-8 (RFC 3629: no surrogates, no overlongs). */
 bool tp_utf8_valid(const char *text, size_t len);
 

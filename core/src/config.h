@@ -24,6 +24,8 @@ struct tp_settings {
     int64_t max_uses;                         /* 0: off */
     bool prepare;                             /* prepared statements; off for poolers */
     int statement_cache_size;
+    size_t most_sql_bytes, most_parameter_bytes; /* of one statement */
+    int64_t most_rows, most_result_bytes;        /* INT64_MAX: no limit */
     int retry_attempts;
     int64_t retry_base_us, retry_max_us;
     bool log_queries, log_connections;
@@ -47,6 +49,9 @@ struct tp_conninfo tp__config_conninfo(const tp_config *config);
 /* Whether code (or a URL in code) said something of `said` that `other` does not have so;
  * `name` is then the first such option. Where the server is counts as a whole. */
 bool tp__config_differs(const tp_config *said, const tp_config *other, char *name, size_t room);
+
+/* Whether libpq of this version (of PQlibVersion: 150011 is 15.11) has CVE-2025-1094 mended. */
+bool tp__libpq_is_mended(int version);
 
 /* Around a fork: nobody is within what all configurations share. */
 void tp__config_lock(void);

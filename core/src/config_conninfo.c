@@ -133,6 +133,13 @@ static int64_t us_of(const tp_config *config, enum tp_option_id id)
     return tp__config_number(config, id) * 1000;
 }
 
+/* 0 is no limit. */
+static int64_t limit_of(const tp_config *config, enum tp_option_id id)
+{
+    int64_t limit = tp__config_number(config, id);
+    return limit > 0 ? limit : INT64_MAX;
+}
+
 static void build_settings(tp_config *config)
 {
     int64_t connect_timeout = us_of(config, TP_OPT_CONNECT_TIMEOUT);
@@ -152,6 +159,10 @@ static void build_settings(tp_config *config)
         .max_uses = tp__config_number(config, TP_OPT_MAX_USES),
         .prepare = tp__config_true(config, TP_OPT_PREPARE),
         .statement_cache_size = count_of(config, TP_OPT_STATEMENT_CACHE),
+        .most_sql_bytes = (size_t)tp__config_number(config, TP_OPT_SQL_BYTES),
+        .most_parameter_bytes = (size_t)tp__config_number(config, TP_OPT_PARAMETER_BYTES),
+        .most_rows = limit_of(config, TP_OPT_ROWS),
+        .most_result_bytes = limit_of(config, TP_OPT_RESULT_BYTES),
         .retry_attempts = count_of(config, TP_OPT_RETRY_ATTEMPTS),
         .retry_base_us = us_of(config, TP_OPT_RETRY_BASE),
         .retry_max_us = us_of(config, TP_OPT_RETRY_MAX),

@@ -238,11 +238,11 @@ typedef enum tp_status step_fn(tp_config *config, struct tp_error *err);
 static enum tp_status run_steps(tp_config *config, struct tp_error *err)
 {
     static step_fn *const steps[] = {
-        resolve_profile,         tp__config_find_source,
-        read_environment,        tp__config_fill_from_libpq,
-        apply_defaults,          check_numbers,
-        tp__config_check_source, tp__config_resolve_tls,
-        tp__config_build,
+        resolve_profile,        tp__config_find_source,
+        read_environment,       tp__config_fill_from_libpq,
+        apply_defaults,         tp__config_check_libpq,
+        check_numbers,          tp__config_check_source,
+        tp__config_resolve_tls, tp__config_build,
     };
     enum tp_status status = TP_OK;
     for (size_t i = 0; i < sizeof steps / sizeof *steps && status == TP_OK; i++) {

@@ -4,6 +4,7 @@
  *   config_resolve.c   the steps of tp_config_resolve; environment and profile
  *   config_source.c    where the connection comes from
  *   config_tls.c       tls, tls.mode, tls.verify and certificates to libpq's sslmode
+ *   config_libpq.c     which releases of libpq will do
  *   config_conninfo.c  the parameters for libpq and the settings of the engine
  *
  * Nobody else includes this. Thread: one at a time until resolved. */
@@ -124,6 +125,9 @@ bool tp__config_only_sockets(const tp_config *config);
 
 /* config_tls.c */
 enum tp_status tp__config_resolve_tls(tp_config *config, struct tp_error *err) TP_MUST_CHECK;
+
+/* config_libpq.c */
+enum tp_status tp__config_check_libpq(tp_config *config, struct tp_error *err) TP_MUST_CHECK;
 
 /* config_conninfo.c */
 enum tp_status tp__config_build(tp_config *config, struct tp_error *err) TP_MUST_CHECK;

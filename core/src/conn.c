@@ -111,7 +111,7 @@ bool tp__conn_look(struct tp_conn *conn)
             break;
         conn->read_aside = true;
         (void)PQisBusy(conn->pg); /* parses what was read */
-        if (conn->state == TP_CONN_LOST || PQstatus(conn->pg) == CONNECTION_BAD)
+        if (!tp__conn_keeps_utf8(conn) || PQstatus(conn->pg) == CONNECTION_BAD)
             break;
     }
     if (conn->state != TP_CONN_LOST)

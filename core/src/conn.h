@@ -86,14 +86,18 @@ bool tp__conn_had_other_columns(const struct tp_conn *conn);
  * synchronisation (measured), so the types of that many are left to the server. */
 enum { TP_DESCRIBED_PARAMS_MAX = 7000 };
 
+/* For the requests to come: how many bytes may come at most before something of them can be
+ * handed on (a row, a result); more are the end of the connection. INT64_MAX: any number. With
+ * `one_by_one` rows are handed on as they come, however few there are. */
+void tp__conn_bound(struct tp_conn *conn, int64_t most_bytes, bool one_by_one);
+
 /* How a statement is to be run. */
 struct tp_execution {
     struct tp_description *description;   /* retained while it runs */
     const struct tp_statement *statement; /* NULL: not prepared on this connection */
     const struct tp_param *params;
-    bool keep;       /* without a statement: prepare it on the way, under a name if there are
-                        any; then tp__conn_remember it when it has succeeded */
-    bool one_by_one; /* rows have to come as they are made, however few there are */
+    bool keep; /* without a statement: prepare it on the way, under a name if there are any;
+                  then tp__conn_remember it when it has succeeded */
 };
 enum tp_status tp__conn_ask_execute(struct tp_conn *conn, const struct tp_execution *execution);
 /* What the next rows are of; the request under way has several statements. */

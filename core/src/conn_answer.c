@@ -1,5 +1,7 @@
 /* Answers on a connection: what comes back. */
 #include <errno.h>
+#include <linux/tcp.h>
+#include <netinet/in.h>
 #include <openssl/ssl.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -219,6 +221,25 @@ static enum tp_transaction_state transaction_of(PGTransactionStatusType status)
     }
 }
 
+/* What is quoted, checked and sent as UTF-8 would be read as something else by the server, which
+ * is how quotes are smuggled past a client (CVE-2025-1094); and its text would not be UTF-8. */
+static void lose_encoding(struct tp_conn *conn, const char *name)
+{
+    char why[160];
+    snprintf(why, sizeof why,
+             "client_encoding is %.40s now: it has to stay UTF8, so the connection is closed",
+             name);
+    tp__conn_lose(conn, TP_ERR_VALIDATION, why);
+}
+
+bool tp__conn_keeps_utf8(struct tp_conn *conn)
+{
+    const char *name = pg_encoding_to_char(PQclientEncoding(conn->pg));
+    if (strcmp(name, "UTF8") != 0 && PQparameterStatus(conn->pg, "client_encoding") != NULL)
+        lose_encoding(conn, name);
+    return conn->state != TP_CONN_LOST;
+}
+
 static enum tp_step finish(struct tp_conn *conn)
 {
     conn->transaction = transaction_of(PQtransactionStatus(conn->pg));
@@ -229,7 +250,10 @@ static enum tp_step finish(struct tp_conn *conn)
         char why[256];
         tp__conn_libpq_message(conn, why, sizeof why);
         tp__conn_lose(conn, TP_ERR_CONNECTION, why);
-    } else if (conn->state != TP_CONN_LOST) {
+    } else if (!conn->whole && conn->error.kind == TP_OK) {
+        /* libpq passes over what it does not understand, and forgets to say so. */
+        tp__conn_lose(conn, TP_ERR_CONNECTION, "the server's answer breaks the protocol");
+    } else if (conn->state != TP_CONN_LOST && tp__conn_keeps_utf8(conn)) {
         tp__conn_set_state(conn, TP_CONN_READY);
     }
     return conn->error.kind == TP_OK ? TP_DONE : TP_FAILED;
@@ -246,9 +270,15 @@ static enum tp_step collect(struct tp_conn *conn)
         PGresult *pg = PQgetResult(conn->pg);
         if (pg == NULL && (down || !conn->pipelined))
             return finish(conn);
-        if (pg == NULL)
+        if (pg == NULL) {
+            if (conn->one_by_one)
+                (void)PQsetSingleRowMode(conn->pg); /* of the next command */
             continue;
+        }
+        tp__conn_note_progress(conn);
         ExecStatusType status = PQresultStatus(pg);
+        if (status != PGRES_PIPELINE_SYNC)
+            conn->whole = status != PGRES_SINGLE_TUPLE;
         enum tp_step step = take(conn, pg, status);
         if (step != TP_WAIT && conn->error.kind == TP_OK)
             return step;
@@ -279,6 +309,55 @@ static enum tp_step lose(struct tp_conn *conn, const char *why)
     return TP_FAILED;
 }
 
+/* ------------------------------------------------------------------- floods */
+
+/* How many bytes have come; of a unix socket nobody knows. */
+static int64_t heard(const struct tp_conn *conn)
+{
+    struct tcp_info info = {.tcpi_state = 0};
+    socklen_t len = sizeof info;
+    const SSL *tls = PQsslStruct(conn->pg, "OpenSSL");
+    if (tls != NULL)
+        return (int64_t)BIO_number_read(SSL_get_rbio(tls));
+    return getsockopt(PQsocket(conn->pg), IPPROTO_TCP, TCP_INFO, &info, &len) == 0
+               ? (int64_t)info.tcpi_bytes_received
+               : 0;
+}
+
+/* Asking costs a system call, so it is asked when libpq has read a few times in vain. */
+enum { LOOKS_BEFORE_ASKING = 16 };
+
+void tp__conn_note_progress(struct tp_conn *conn)
+{
+    conn->looks = 0;
+    conn->heard = -1;
+}
+
+static void lose_flooded(struct tp_conn *conn, int64_t bytes)
+{
+    char why[200];
+    snprintf(why, sizeof why,
+             "the server sent %lld bytes of one message or without a result, which is more than "
+             "limits.result_bytes (or max_result_bytes) allows: the connection is closed",
+             (long long)bytes);
+    tp__conn_lose(conn, TP_ERR_VALIDATION, why);
+}
+
+bool tp__conn_is_flooded(struct tp_conn *conn)
+{
+    bool asks = conn->state == TP_CONN_CONNECTING || ++conn->looks >= LOOKS_BEFORE_ASKING;
+    if (conn->most_bytes == INT64_MAX || !asks)
+        return false;
+    conn->looks = 0;
+    int64_t now = heard(conn);
+    if (conn->heard < 0)
+        conn->heard = now;
+    if (now - conn->heard <= conn->most_bytes)
+        return false;
+    lose_flooded(conn, now - conn->heard);
+    return true;
+}
+
 /* -------------------------------------------------------------------- wire */
 
 unsigned tp__conn_setting_need(const char *name, const char *value)
@@ -302,6 +381,9 @@ unsigned tp__conn_setting_need(const char *name, const char *value)
 static void note_setting(struct tp_conn *conn, const char *name, const char *value)
 {
     unsigned all = tp__conn_setting_need(name, NULL);
+    if (strcmp(name, "client_encoding") == 0 &&
+        pg_char_to_encoding(value) != pg_char_to_encoding("UTF8"))
+        lose_encoding(conn, value);
     conn->unmet = (conn->unmet & ~all) | tp__conn_setting_need(name, value);
 }
 
@@ -321,6 +403,10 @@ void tp__conn_on_other(void *ctx, char type, const char *body, size_t len)
 /* The stream has ended, or cannot be understood. */
 static enum tp_step lose_wire(struct tp_conn *conn)
 {
+    if (conn->wire.too_long > 0) {
+        lose_flooded(conn, conn->wire.too_long);
+        return TP_FAILED;
+    }
     conn->unread = conn->command[0] == '\0' && strcmp(conn->error.code, "57P01") == 0 &&
                    (conn->wire.failure == ECONNRESET || conn->wire.failure == EPIPE);
     return lose(conn, conn->wire.why);
@@ -332,6 +418,8 @@ static enum tp_step end_wire(struct tp_conn *conn)
     conn->transaction = status == 'I' ? TP_TX_IDLE : status == 'T' ? TP_TX_OPEN : TP_TX_FAILED;
     if (conn->error.kind == TP_ERR_CONNECTION)
         return lose(conn, "");
+    if (conn->state == TP_CONN_LOST) /* by what came beside the rows */
+        return TP_FAILED;
     tp__conn_set_state(conn, conn->wire.why == NULL ? TP_CONN_READY : TP_CONN_LOST);
     return conn->error.kind == TP_OK ? TP_DONE : TP_FAILED;
 }
@@ -367,7 +455,7 @@ static bool consume(struct tp_conn *conn)
         if (!PQconsumeInput(conn->pg))
             return PQstatus(conn->pg) == CONNECTION_BAD; /* collect finds that out */
     } while (tls != NULL && SSL_pending(tls) > 0);
-    return true;
+    return !tp__conn_is_flooded(conn);
 }
 
 static enum tp_step step_libpq(struct tp_conn *conn, bool readable)

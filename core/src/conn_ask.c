@@ -25,7 +25,15 @@ static void begin(struct tp_conn *conn)
     conn->describing = false;
     conn->silent = 0;
     conn->unread = false;
+    conn->whole = false;
+    tp__conn_note_progress(conn);
     tp__conn_set_state(conn, TP_CONN_ASKING);
+}
+
+void tp__conn_bound(struct tp_conn *conn, int64_t most_bytes, bool one_by_one)
+{
+    conn->most_bytes = most_bytes;
+    conn->one_by_one = one_by_one;
 }
 
 /* After a PQsend*: `sent` is its return. */
@@ -53,7 +61,10 @@ static enum tp_status out_of_memory(struct tp_conn *conn, const char *what)
 enum tp_status tp__conn_ask_simple(struct tp_conn *conn, const char *sql)
 {
     begin(conn);
-    return begun(conn, PQsendQuery(conn->pg, sql));
+    int sent = PQsendQuery(conn->pg, sql);
+    if (sent && conn->one_by_one)
+        (void)PQsetSingleRowMode(conn->pg);
+    return begun(conn, sent);
 }
 
 enum tp_status tp__conn_ask_ping(struct tp_conn *conn)
@@ -220,6 +231,7 @@ static void begin_wire(struct tp_conn *conn)
     struct tp_wire_events on = {
         .other = tp__conn_on_other, .error = tp__conn_on_error, .ctx = conn};
     tp__wire_begin(&conn->wire, PQsocket(conn->pg), &on);
+    conn->wire.longest = conn->most_bytes < INT32_MAX ? (uint32_t)conn->most_bytes : INT32_MAX - 1;
 }
 
 /* Whether rows are asked for in binary form. */
@@ -274,7 +286,7 @@ enum tp_status tp__conn_ask_execute(struct tp_conn *conn, const struct tp_execut
     if (!set_params(conn, description->nparams, execution->params))
         return out_of_memory(conn, "parameters");
     int sent = send_execute(conn, execution);
-    if (sent && execution->one_by_one && !conn->pipelined)
+    if (sent && conn->one_by_one) /* in a pipeline, what comes first is no rows: see collect */
         (void)PQsetSingleRowMode(conn->pg);
     return begun(conn, sent);
 }

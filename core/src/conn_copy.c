@@ -312,12 +312,13 @@ static enum tp_step step_out(struct tp_conn *conn, bool readable)
     conn->events = TP_READ;
     for (;;) {
         while (copy->chunk_len > 0 || fetch(copy, conn->pg)) {
+            tp__conn_note_progress(conn);
             if (!conn->mending)
                 return TP_DATA;
             copy->chunk_len = 0;
         }
         /* libpq says why, if the stream has ended. */
-        if (copy->over || (readable && !PQconsumeInput(conn->pg))) {
+        if (copy->over || (readable && (!PQconsumeInput(conn->pg) || tp__conn_is_flooded(conn)))) {
             copy->state = TP_COPY_OFF;
             return TP_DONE;
         }

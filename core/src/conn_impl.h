@@ -61,6 +61,10 @@ struct tp_conn {
     bool piping;         /* many executions, and one Sync */
     unsigned unmet_then; /* needs that were unmet when the pipeline began */
     bool pinging;        /* an empty statement is what was meant */
+    bool one_by_one;     /* libpq hands rows on as they come */
+    int64_t most_bytes;  /* between two things that libpq hands on; INT64_MAX: any number */
+    int64_t heard;       /* how many bytes had come when the last one was handed on */
+    int looks;           /* since it was asked how many have come */
     bool describing;     /* the answer to Describe is what was meant */
     int silent;          /* answers that come first and are nobody's: DEALLOCATE, Parse */
     char prepared_name[TP_STATEMENT_NAME];
@@ -70,10 +74,11 @@ struct tp_conn {
     bool unread; /* the server ended without having read the whole request */
 
     /* what comes back */
-    struct tp_wire wire;              /* active: it has the socket, and libpq is idle */
-    struct tp_description *expected;  /* of the statement under way; counted; may be NULL */
-    bool binary;                      /* the form that was asked for */
-    bool complete;                    /* behind the rows that are there: TP_RESULT */
+    struct tp_wire wire;             /* active: it has the socket, and libpq is idle */
+    struct tp_description *expected; /* of the statement under way; counted; may be NULL */
+    bool binary;                     /* the form that was asked for */
+    bool whole;    /* libpq has given a result to its end; false again in the middle of rows */
+    bool complete; /* behind the rows that are there: TP_RESULT */
     const struct tp_columns *columns; /* of the result that comes, or NULL */
     struct tp_columns *found_columns; /* found in a result that was not as expected */
     PGresult *pg_rows;                /* rows that libpq read, from next_row on */
@@ -119,6 +124,8 @@ void tp__conn_on_other(void *ctx, char type, const char *body, size_t len);
 void tp__conn_on_error(void *ctx, const char *body, size_t len);
 /* The need (codec.h) that a setting with this value leaves unmet; 0: none. */
 unsigned tp__conn_setting_need(const char *name, const char *value);
+/* Whether libpq has heard of no other client_encoding; else the connection is lost. */
+bool tp__conn_keeps_utf8(struct tp_conn *conn);
 /* Gives up what came back of the last request. */
 void tp__conn_clear_answer(struct tp_conn *conn);
 
@@ -128,6 +135,10 @@ void tp__conn_clear_answer(struct tp_conn *conn);
 enum tp_step tp__conn_begin_copy(struct tp_conn *conn, const PGresult *pg);
 /* Moves the COPY on; TP_DONE: the rest of the answer is libpq's. */
 enum tp_step tp__conn_step_copy(struct tp_conn *conn, bool readable);
+/* Whether libpq has read so much in vain that the connection was given up. */
+bool tp__conn_is_flooded(struct tp_conn *conn);
+/* Something was handed on, or a request begins. */
+void tp__conn_note_progress(struct tp_conn *conn);
 void tp__conn_clear_copy(struct tp_conn *conn);
 
 /* Lets a cancel that may still be under way end by itself. */

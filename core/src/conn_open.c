@@ -14,7 +14,10 @@
 #include "conn_impl.h"
 #include "error.h"
 
-enum { PARAMETERS_AT_MOST = 96 };
+enum {
+    PARAMETERS_AT_MOST = 96,
+    GREETING_AT_MOST = 256 * 1024, /* what comes before the first request */
+};
 
 /* Notices come while libpq parses. One of severity FATAL is the server's farewell to a
  * connection that was idle. */
@@ -194,6 +197,11 @@ static enum tp_step connected(struct tp_conn *conn, struct tp_error *err)
     PQsetErrorVerbosity(conn->pg, PQERRORS_DEFAULT);
     if (PQsetnonblocking(conn->pg, 1) != 0)
         return open_failed(conn, err);
+    if (!tp__conn_keeps_utf8(conn)) {
+        *err = conn->error;
+        err->kind = TP_ERR_CONNECTION; /* nobody here has asked for it */
+        return TP_FAILED;
+    }
     conn->events = 0;
     conn->transaction = TP_TX_IDLE;
     conn->deadline = TP_NEVER;
@@ -225,7 +233,11 @@ static enum tp_step poll_connecting(struct tp_conn *conn, struct tp_error *err)
         return TP_WAIT;
     default:
         conn->events = TP_READ;
-        return TP_WAIT;
+        if (!tp__conn_is_flooded(conn))
+            return TP_WAIT;
+        *err = conn->error;
+        err->kind = TP_ERR_CONNECTION;
+        return TP_FAILED;
     }
 }
 
@@ -255,6 +267,7 @@ struct tp_conn *tp__conn_open(const struct tp_conn_env *env, struct tp_error *er
     }
     conn->env = *env;
     conn->state = TP_CONN_RESOLVING;
+    conn->most_bytes = GREETING_AT_MOST;
     conn->deadline = tp__after(tp_now(), settings->connect_timeout_us);
     const char *hosts = parameter(conn, "host");
     if (parameter(conn, "hostaddr") != NULL || !tp__resolve_needed(hosts))

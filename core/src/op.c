@@ -123,6 +123,10 @@ static void resume(tp_op *op)
         tp__op_copy_resume(op);
     if (op->state != OP_ROWS && op->state != OP_RESULT)
         return;
+    if (op->kind == OP_PIPELINE && op->over_limit) {
+        tp__op_pipeline_too_large(op);
+        return;
+    }
     if (op->kind == OP_PIPELINE) {
         if (op->state == OP_RESULT)
             tp__op_pipeline_answered(op);
@@ -282,7 +286,35 @@ static void begin(tp_op *op, enum op_kind kind, int64_t deadline)
     op->owned = false;
     op->in_tx = false;
     op->copying = false;
+    op->most_rows = op->most_bytes = INT64_MAX;
     tp__error_clear(&op->error);
+}
+
+/* A stream is used as it comes, so only the call itself bounds it. */
+static void set_limits(tp_op *op)
+{
+    const struct tp_settings *settings = op->database->settings;
+    const struct tp_query *query = &op->query;
+    if (query->max_rows > 0)
+        op->most_rows = query->max_rows;
+    else if (!query->stream)
+        op->most_rows = settings->most_rows;
+    if (query->max_bytes > 0)
+        op->most_bytes = query->max_bytes;
+    else if (!query->stream)
+        op->most_bytes = settings->most_result_bytes;
+}
+
+static bool fits(tp_op *op, size_t sql_len)
+{
+    size_t most = op->database->settings->most_sql_bytes;
+    if (sql_len <= most)
+        return true;
+    tp__error_set(&op->error, TP_ERR_VALIDATION,
+                  "the SQL text has %zu bytes, more than limits.sql_bytes = %zu allows", sql_len,
+                  most);
+    tp__op_fail(op);
+    return false;
 }
 
 /* True when the operation may go on with the lease. */
@@ -329,6 +361,9 @@ void tp_op_query(tp_op *op, const tp_lease *lease, const struct tp_query *query)
 {
     begin(op, OP_QUERY, query->deadline);
     op->query = *query;
+    set_limits(op);
+    if (!fits(op, query->sql_len))
+        return;
     op->hash = query->simple ? 0 : tp__sql_hash(query->sql, query->sql_len);
     begin_request(op, lease);
 }
@@ -345,7 +380,8 @@ void tp_op_copy(tp_op *op, const tp_lease *lease, const struct tp_copy *copy)
     op->hash = 0;
     op->copying = true;
     op->copy = *copy;
-    begin_request(op, lease);
+    if (fits(op, op->query.sql_len))
+        begin_request(op, lease);
 }
 
 void tp_op_pipeline(tp_op *op, const tp_lease *lease, const struct tp_item *items, size_t count,
@@ -353,6 +389,11 @@ void tp_op_pipeline(tp_op *op, const tp_lease *lease, const struct tp_item *item
 {
     begin(op, OP_PIPELINE, deadline);
     op->query = (struct tp_query){.deadline = deadline};
+    set_limits(op);
+    for (size_t i = 0; i < (repeated ? 1 : count); i++) {
+        if (!fits(op, items[i].sql_len))
+            return;
+    }
     if (tp__op_new_pipeline(op, items, count, repeated)) {
         begin_request(op, lease);
         return;
@@ -408,15 +449,34 @@ const struct tp_type *tp_op_param_type(const tp_op *op, int i)
     return type != NULL ? type : tp__type_unknown();
 }
 
+static size_t size_of(const struct tp_param *params, int n)
+{
+    size_t sum = 0;
+    for (int i = 0; i < n; i++)
+        sum += params[i].data != NULL ? params[i].len : 0;
+    return sum;
+}
+
 void tp_op_params(tp_op *op, const struct tp_param *params)
 {
+    size_t sum = size_of(params, op->description->nparams);
+    size_t most = op->database->settings->most_parameter_bytes;
+    if (sum > most) {
+        tp__error_set(
+            &op->error, TP_ERR_VALIDATION,
+            "the parameters have %zu bytes, more than limits.parameter_bytes = %zu allows", sum,
+            most);
+        tp_op_refuse(op, &op->error);
+        return;
+    }
     op->params = params;
     op->state = OP_SENDING;
 }
 
 void tp_op_refuse(tp_op *op, const struct tp_error *err)
 {
-    op->error = *err;
+    if (err != &op->error)
+        op->error = *err;
     if (op->kind == OP_PIPELINE) {
         tp__op_pipeline_refuse(op);
         return;
@@ -453,8 +513,7 @@ bool tp_op_next_row(tp_op *op, struct tp_row *row)
         return false;
     op->rows++;
     op->bytes += (int64_t)row->len;
-    op->over_limit = (op->query.max_rows > 0 && op->rows > op->query.max_rows) ||
-                     (op->query.max_bytes > 0 && op->bytes > op->query.max_bytes);
+    op->over_limit = op->rows > op->most_rows || op->bytes > op->most_bytes;
     return !op->over_limit;
 }
 

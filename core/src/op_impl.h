@@ -67,7 +67,8 @@ struct tp_op {
 
     struct tp_pipeline *pipeline; /* of OP_PIPELINE; see op_pipeline.c */
 
-    int64_t rows, bytes; /* taken in this attempt */
+    int64_t rows, bytes;           /* taken in this attempt */
+    int64_t most_rows, most_bytes; /* INT64_MAX: any number */
     bool over_limit;
 
     int64_t began, ended, deadline, wait_until;
@@ -96,6 +97,8 @@ bool tp__op_step_statement(tp_op *op, int ready);
 bool tp__op_is_late(const tp_op *op);
 /* The statement is stopped; op->error says whether that is a failure. */
 void tp__op_begin_stop(tp_op *op);
+/* There were more rows or bytes than there may be: sets op->error. */
+void tp__op_set_limit_error(tp_op *op);
 bool tp__op_step_stopping(tp_op *op, int ready);
 /* A statement of the operation's has failed on its connection: it is repeated, or fails. */
 void tp__op_statement_failed(tp_op *op);
@@ -128,6 +131,8 @@ void tp__op_pipeline_refuse(tp_op *op);
 bool tp__op_step_pipeline(tp_op *op, int ready);
 /* The caller has seen a result: what comes next is the next item's. */
 void tp__op_pipeline_answered(tp_op *op);
+/* Its rows are more than there may be. */
+void tp__op_pipeline_too_large(tp_op *op);
 /* False: no memory. */
 bool tp__op_new_pipeline(tp_op *op, const struct tp_item *items, size_t count, bool repeated);
 void tp__op_free_pipeline(tp_op *op);

@@ -257,6 +257,15 @@ static void time_out(tp_op *op)
     tp__op_fail_with(op, TP_ERR_TIMEOUT, why);
 }
 
+void tp__op_pipeline_too_large(tp_op *op)
+{
+    tp__op_set_limit_error(op);
+    if (!op->pipeline->ended)
+        (void)tp__conn_pipeline_end(op->conn, false);
+    tp__op_leave(op);
+    tp__op_fail(op);
+}
+
 static void succeed(tp_op *op)
 {
     tp__op_leave(op);

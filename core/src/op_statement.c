@@ -209,12 +209,25 @@ static void sent(tp_op *op, enum tp_status status, enum op_state state)
         tp__op_statement_failed(op);
 }
 
+/* A message has more than the bytes that count, and small ones of other kinds come before it. A
+ * stream may go on forever, but no row of it. */
+static void bound(const tp_op *op)
+{
+    enum { SLACK = 1024 * 1024 };
+    int64_t most = op->query.max_bytes > 0 && op->kind == OP_QUERY
+                       ? op->query.max_bytes
+                       : op->database->settings->most_result_bytes;
+    tp__conn_bound(op->conn, most < INT64_MAX - SLACK ? most + SLACK : INT64_MAX,
+                   op->query.stream || op->most_rows != INT64_MAX || op->most_bytes != INT64_MAX);
+}
+
 void tp__op_begin_statement(tp_op *op)
 {
     const struct tp_query *query = &op->query;
     op->attempts++;
     op->rows = op->bytes = 0;
     op->over_limit = false;
+    bound(op);
     op->in_tx = tp__conn_transaction(op->conn) != TP_TX_IDLE;
     if (op->kind == OP_PING) {
         sent(op, tp__conn_ask_ping(op->conn), OP_EXECUTING);
@@ -303,24 +316,25 @@ void tp__op_send(tp_op *op)
         .statement = op->statement,
         .params = op->params,
         .keep = op->keeps,
-        .one_by_one = op->query.stream || op->query.max_rows > 0 || op->query.max_bytes > 0,
     };
     sent(op, tp__conn_ask_execute(op->conn, &execution), OP_EXECUTING);
 }
 
 /* ----------------------------------------------------------------- stopping */
 
-static void set_limit_error(tp_op *op)
+void tp__op_set_limit_error(tp_op *op)
 {
     const struct tp_query *query = &op->query;
-    if (query->max_rows > 0 && op->rows > query->max_rows)
+    if (op->rows > op->most_rows)
         tp__error_set(&op->error, TP_ERR_VALIDATION,
-                      "the result has more rows than max_rows = %lld allows",
-                      (long long)query->max_rows);
+                      "the result has more rows than %s = %lld allows: %lld so far",
+                      query->max_rows > 0 ? "max_rows" : "limits.rows", (long long)op->most_rows,
+                      (long long)op->rows);
     else
         tp__error_set(&op->error, TP_ERR_VALIDATION,
-                      "the result is larger than max_result_bytes = %lld allows",
-                      (long long)query->max_bytes);
+                      "the result is larger than %s = %lld allows: %lld bytes so far",
+                      query->max_bytes > 0 ? "max_result_bytes" : "limits.result_bytes",
+                      (long long)op->most_bytes, (long long)op->bytes);
 }
 
 static void stopped(tp_op *op)
@@ -335,7 +349,7 @@ static void stopped(tp_op *op)
 void tp__op_begin_stop(tp_op *op)
 {
     if (op->over_limit)
-        set_limit_error(op);
+        tp__op_set_limit_error(op);
     if (op->owned) {
         stopped(op); /* the housekeeper cancels what still runs */
     } else {

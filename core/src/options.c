@@ -13,6 +13,9 @@
  * needs more than those 24 days either. */
 #define MS_MAX INT32_MAX
 #define COUNT_MAX 100000
+/* The server ends a connection that sends a message of 1 GB; this leaves room for what is around
+ * the text or the parameters. Source: MaxAllocSize of PostgreSQL's memutils.h. */
+#define BYTES_MAX 1073000000
 
 #define SSL_MODES "disable|allow|prefer|require|verify-ca|verify-full"
 #define SESSION_ATTRS "any|read-write|read-only|primary|standby|prefer-standby"
@@ -105,7 +108,7 @@ static const struct tp_option rows[TP_OPTIONS] = {
         NUMBER(TP_OPTION_MS, "pool.max_lifetime_ms", "DB_MAX_LIFETIME_MS", "", "3600000", "3600000",
                0, MS_MAX, "At what age a connection is replaced; 0 is never."),
     [TP_OPT_MAX_WAITING] = NUMBER(
-        TP_OPTION_INT, "pool.max_waiting", "", "", "0", "0", 0, INT32_MAX,
+        TP_OPTION_INT, "pool.max_waiting", "", "", "100000", "100000", 0, INT32_MAX,
         "How many callers may wait for a connection before others are refused; 0 is no limit."),
     [TP_OPT_MAX_TOTAL] = NUMBER(
         TP_OPTION_INT, "pool.max_total", "DB_POOL_MAX_TOTAL", "", "0", "0", 0, COUNT_MAX,
@@ -147,6 +150,20 @@ static const struct tp_option rows[TP_OPTIONS] = {
                "The delay before the first repetition; each further one is twice as long."),
     [TP_OPT_RETRY_MAX] = NUMBER(TP_OPTION_MS, "retry.max_ms", "", "", "1000", "1000", 1, MS_MAX,
                                 "The longest delay between repetitions."),
+    [TP_OPT_SQL_BYTES] = NUMBER(TP_OPTION_INT, "limits.sql_bytes", "", "", "67108864", "67108864",
+                                1, BYTES_MAX, "The longest SQL text of a statement or a script."),
+    [TP_OPT_PARAMETER_BYTES] =
+        NUMBER(TP_OPTION_INT, "limits.parameter_bytes", "", "", "1000000000", "1000000000", 1,
+               BYTES_MAX, "The most bytes that the parameters of one statement have together."),
+    [TP_OPT_ROWS] =
+        NUMBER(TP_OPTION_INT, "limits.rows", "", "", "0", "0", 0, INT32_MAX,
+               "The most rows of a result, unless the call says max_rows; 0 is no limit."),
+    [TP_OPT_RESULT_BYTES] =
+        NUMBER(TP_OPTION_INT, "limits.result_bytes", "", "", "1073741824", "1073741824", 0,
+               INT64_C(1) << 40,
+               "The most bytes of a result, unless the call says max_result_bytes; 0 is no limit."),
+    [TP_OPT_ALLOW_OLD_LIBPQ] = FLAG("allow_old_libpq", "TIDEPOOL_ALLOW_OLD_LIBPQ", "false", "false",
+                                    "Whether a release of libpq that has CVE-2025-1094 will do."),
 };
 
 const struct tp_option_info *tp_option_at(size_t i)

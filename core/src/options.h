@@ -53,6 +53,11 @@ enum tp_option_id {
     TP_OPT_RETRY_ATTEMPTS,
     TP_OPT_RETRY_BASE,
     TP_OPT_RETRY_MAX,
+    TP_OPT_SQL_BYTES,
+    TP_OPT_PARAMETER_BYTES,
+    TP_OPT_ROWS,
+    TP_OPT_RESULT_BYTES,
+    TP_OPT_ALLOW_OLD_LIBPQ,
     TP_OPTIONS /* how many there are */
 };
 

@@ -1,4 +1,4 @@
-/* UTF-8 and the quoting of identifiers. */
+/* UTF-8 and quoting. */
 #include "text.h"
 
 #include <limits.h>
@@ -93,22 +93,51 @@ static size_t put(char *out, size_t room, size_t at, char c)
     return at + 1;
 }
 
-long tp_quote_identifier(const char *text, size_t len, char *out, size_t room)
+/* Twice the length, and the quotes, fit a long. */
+static bool can_be_quoted(const char *text, size_t len)
 {
-    if (len == 0 || len > LONG_MAX / 2 - 2 || memchr(text, '\0', len) != NULL ||
-        !tp_utf8_valid(text, len)) {
-        return -1;
-    }
-    size_t at = put(out, room, 0, '"');
+    return len <= LONG_MAX / 2 - 4 && memchr(text, '\0', len) == NULL && tp_utf8_valid(text, len);
+}
+
+/* Behind what was put already: the text between quotes, with each quote and each `also` in it
+ * doubled. */
+static long put_quoted(const char *text, size_t len, char quote, char also, char *out, size_t room,
+                       size_t at)
+{
+    at = put(out, room, at, quote);
     for (size_t i = 0; i < len; i++) {
-        if (text[i] == '"') {
-            at = put(out, room, at, '"');
+        if (text[i] == quote || text[i] == also) {
+            at = put(out, room, at, text[i]);
         }
         at = put(out, room, at, text[i]);
     }
-    at = put(out, room, at, '"');
+    at = put(out, room, at, quote);
     if (room > 0) {
         out[at < room ? at : room - 1] = '\0';
     }
     return (long)at;
+}
+
+long tp_quote_identifier(const char *text, size_t len, char *out, size_t room)
+{
+    if (len == 0 || !can_be_quoted(text, len)) {
+        return -1;
+    }
+    return put_quoted(text, len, '"', '"', out, room, 0);
+}
+
+/* A backslash means itself or not, depending on the session's standard_conforming_strings; only
+ * in E'' it always means the same. The blank keeps the E apart from a word before it. */
+long tp_quote_literal(const char *text, size_t len, char *out, size_t room)
+{
+    if (!can_be_quoted(text, len)) {
+        return -1;
+    }
+    size_t at = 0;
+    bool escapes = memchr(text, '\\', len) != NULL;
+    if (escapes) {
+        at = put(out, room, at, ' ');
+        at = put(out, room, at, 'E');
+    }
+    return put_quoted(text, len, '\'', escapes ? '\\' : '\'', out, room, at);
 }

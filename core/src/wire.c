@@ -121,6 +121,8 @@ void tp__wire_begin(struct tp_wire *wire, int fd, const struct tp_wire_events *o
     wire->sent = wire->len = wire->at = 0;
     wire->why = NULL;
     wire->failure = 0;
+    wire->longest = INT32_MAX - 1;
+    wire->too_long = 0;
 }
 
 void tp__wire_expect(struct tp_wire *wire, int columns)
@@ -320,6 +322,10 @@ enum tp_wire_got tp__wire_step(struct tp_wire *wire, bool readable)
     for (bool first = wire->len == 0 && !readable; !first;) {
         if (!measure(wire, &size))
             return broken(wire);
+        if (size > (size_t)wire->longest + 1) {
+            wire->too_long = (uint32_t)(size - 1);
+            return lost(wire, "a message is too long", 0);
+        }
         bool whole = size > 0 && size <= wire->len - wire->at;
         if (!whole && reads++ == READS_AT_ONCE)
             return TP_WIRE_WAIT;

@@ -50,12 +50,14 @@ struct tp_wire {
     struct tp_buf out;
     size_t sent; /* of out */
     unsigned char *in;
-    size_t room, len; /* of in: what was read */
-    size_t at;        /* where the next message begins */
-    const char *tag;  /* after TP_WIRE_RESULT; borrowed until the next step */
-    char transaction; /* after TP_WIRE_DONE: I, T or E */
-    const char *why;  /* after TP_WIRE_LOST; after TP_WIRE_DONE when this exchange was the last */
-    int failure;      /* its errno, or that of sending; 0 when the stream ended in an orderly way */
+    size_t room, len;  /* of in: what was read */
+    size_t at;         /* where the next message begins */
+    const char *tag;   /* after TP_WIRE_RESULT; borrowed until the next step */
+    char transaction;  /* after TP_WIRE_DONE: I, T or E */
+    const char *why;   /* after TP_WIRE_LOST; after TP_WIRE_DONE when this exchange was the last */
+    uint32_t longest;  /* that a message may be */
+    uint32_t too_long; /* after TP_WIRE_LOST: what one was that was longer; else 0 */
+    int failure; /* its errno, or that of sending; 0 when the stream ended in an orderly way */
 };
 
 /* Begins an exchange. */

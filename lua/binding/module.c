@@ -8,6 +8,7 @@
 #include "compat.h"
 #include "copy.h"
 #include "db.h"
+#include "error.h"
 #include "errors.h"
 #include "lazy.h"
 #include "owner.h"
@@ -21,22 +22,35 @@
 #define TPB_EXPORT
 #endif
 
-/* core.quote_identifier(text): the text as an SQL identifier, or nil and an error. */
-static int quote_identifier(lua_State *L)
+typedef long quote_fn(const char *text, size_t len, char *out, size_t room);
+
+static int quote(lua_State *L, quote_fn *fn, const char *why_not)
 {
     size_t len;
     const char *text = luaL_checklstring(L, 1, &len);
     luaL_Buffer out;
-    char *room = luaL_buffinitsize(L, &out, 2 * len + 3);
-    long needed = tp_quote_identifier(text, len, room, 2 * len + 3);
+    char *room = luaL_buffinitsize(L, &out, 2 * len + 5);
+    long needed = fn(text, len, room, 2 * len + 5);
     if (needed < 0) {
-        struct tp_error err = {.kind = TP_ERR_VALIDATION,
-                               .message = "an identifier must be valid UTF-8 without NUL, and "
-                                          "not empty"};
+        struct tp_error err;
+        tp__error_set(&err, TP_ERR_VALIDATION, "%s", why_not);
         return tpb_fail(L, &err);
     }
     luaL_pushresultsize(&out, (size_t)needed);
     return 1;
+}
+
+/* core.quote_identifier(text): the text as an SQL identifier, or nil and an error. */
+static int quote_identifier(lua_State *L)
+{
+    return quote(L, tp_quote_identifier,
+                 "an identifier must be valid UTF-8 without NUL, and not empty");
+}
+
+/* core.quote_literal(text): the text as an SQL string constant, or nil and an error. */
+static int quote_literal(lua_State *L)
+{
+    return quote(L, tp_quote_literal, "a literal must be valid UTF-8 without NUL");
 }
 
 static const char *option_type(enum tp_option_type type)
@@ -124,6 +138,7 @@ TPB_EXPORT int luaopen_tidepool_core(lua_State *L)
         {"open", tpb_db_new},
         {"is_configured", tpb_db_is_configured},
         {"quote_identifier", quote_identifier},
+        {"quote_literal", quote_literal},
         {"options", options},
         {"sqlstate", sqlstate},
         {"now", now},

@@ -33,6 +33,8 @@ local M = {
     assert = compat.assert,
     --- quote_identifier(name): the name as an SQL identifier, or nil and an error.
     quote_identifier = core.quote_identifier,
+    --- quote_literal(text): the text as an SQL string constant, or nil and an error.
+    quote_literal = core.quote_literal,
     --- sqlstate(code): {name =, class =, retryable =} of an SQLSTATE, or nil.
     sqlstate = core.sqlstate,
 }
@@ -55,6 +57,9 @@ core.db_methods.pipeline = pipeline.run
 core.connection_methods.pipeline = pipeline.run
 core.db_methods.quote_identifier = function(_, name)
     return core.quote_identifier(name)
+end
+core.db_methods.quote_literal = function(_, text)
+    return core.quote_literal(text)
 end
 
 --- Opens a pool. Never waits, and does not fail because the server is away or nothing is

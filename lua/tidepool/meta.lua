@@ -145,6 +145,12 @@ function stream:close() end
 ---@field base_ms? integer # the delay before the first repetition
 ---@field max_ms? integer # the longest delay between repetitions
 
+---@class tidepool.limits_options
+---@field sql_bytes? integer # the longest SQL text
+---@field parameter_bytes? integer # of one statement's parameters together
+---@field rows? integer # the most rows of a result that is no stream; 0 is no limit
+---@field result_bytes? integer # the most bytes of a result that is no stream; 0 is no limit
+
 ---What a program gives to use an event loop of its own; see lua/tidepool/await/adapter.lua.
 ---@class tidepool.adapter
 ---@field name string
@@ -180,6 +186,8 @@ function stream:close() end
 ---@field tls? boolean|tidepool.tls_options # whether connections over TCP are encrypted
 ---@field log? tidepool.log_options
 ---@field retry? tidepool.retry_options
+---@field limits? tidepool.limits_options
+---@field allow_old_libpq? boolean # whether a libpq with CVE-2025-1094 will do
 ---@field libpq? table<string, string|number|boolean> # any other parameter of libpq's
 ---@field await? "nginx"|"cqueues"|"luv"|"copas"|"blocking"|tidepool.adapter # how calls wait
 
@@ -309,6 +317,12 @@ function tidepool.array(list) end
 ---@return string? identifier
 ---@return tidepool.error? err
 function tidepool.quote_identifier(name) end
+
+---The text as an SQL string constant.
+---@param text string
+---@return string? literal
+---@return tidepool.error? err
+function tidepool.quote_literal(text) end
 
 ---assert that raises errors of tidepool's as they are, on every Lua.
 ---@generic T
@@ -558,6 +572,12 @@ function db:option(name) end
 ---@return string? identifier
 ---@return tidepool.error? err
 function db:quote_identifier(name) end
+
+---The text as an SQL string constant.
+---@param text string
+---@return string? literal
+---@return tidepool.error? err
+function db:quote_literal(text) end
 
 ---Takes no new work, waits for borrowed connections, closes.
 ---@param timeout_ms? number # 30000 when not said

@@ -181,6 +181,35 @@ static void what_can_be_no_identifier_is_refused(void **state)
     assert_string_equal(out, "untouched");
 }
 
+static void assert_literal(const char *text, const char *expected)
+{
+    char out[64];
+    assert_int_equal(tp_quote_literal(text, strlen(text), out, sizeof out), strlen(expected));
+    assert_string_equal(out, expected);
+}
+
+static void literals_mean_the_same_whatever_backslashes_mean(void **state)
+{
+    (void)state;
+    assert_literal("", "''");
+    assert_literal("a", "'a'");
+    assert_literal("a'b", "'a''b'");
+    assert_literal("\"", "'\"'");
+    assert_literal("\\", " E'\\\\'");
+    assert_literal("\\'", " E'\\\\'''");
+    assert_literal("$1", "'$1'");
+}
+
+static void what_can_be_no_literal_is_refused(void **state)
+{
+    (void)state;
+    char out[16] = "untouched";
+    assert_int_equal(tp_quote_literal("a\0b", 3, out, sizeof out), -1);
+    assert_int_equal(tp_quote_literal("\xC3'", 2, out, sizeof out), -1);
+    assert_int_equal(tp_quote_literal("\xED\xA0\x80", 3, out, sizeof out), -1);
+    assert_string_equal(out, "untouched");
+}
+
 static void a_small_room_is_kept_to_and_the_need_is_told(void **state)
 {
     (void)state;
@@ -208,6 +237,8 @@ int main(void)
         cmocka_unit_test(the_length_is_that_of_the_first_character),
         cmocka_unit_test(identifiers_are_quoted_and_quotes_doubled),
         cmocka_unit_test(what_can_be_no_identifier_is_refused),
+        cmocka_unit_test(literals_mean_the_same_whatever_backslashes_mean),
+        cmocka_unit_test(what_can_be_no_literal_is_refused),
         cmocka_unit_test(a_small_room_is_kept_to_and_the_need_is_told),
     };
     return cmocka_run_group_tests_name("text", tests, NULL, NULL);

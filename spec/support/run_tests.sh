@@ -42,7 +42,7 @@ fi
 shift 2
 
 export TIDEPOOL_TEST_VARIANT=$variant
-deadline=180 # seconds for one program or spec file
+deadline=${TIDEPOOL_TEST_DEADLINE:-180} # seconds for one program or spec file
 aslr=()      # what runs any program under ThreadSanitizer
 logs=$report/sanitizer
 case $variant in

@@ -13,7 +13,7 @@ programs = $(if $(filter 5.4,$(LUA_VERSION)),$(core_tests) $(binding_tests)) \
 # The other Luas whose headers are here.
 other_luas = $(foreach v,5.1 5.2 5.3 5.5 jit,$(shell $(PKG_CONFIG) --exists lua$(v) 2>/dev/null && echo $(v)))
 
-.PHONY: test test-asan test-tsan coverage spec test-programs run-tests
+.PHONY: test test-asan test-tsan coverage spec quote-soak test-programs run-tests
 
 test: ## Install what is missing, build, and run all tests against a throwaway PostgreSQL (LUA_VERSION=5.1: of that Lua)
 	@spec/support/deps.sh test
@@ -36,6 +36,9 @@ coverage: ## The same tests, then the lines of C that they reached, file by file
 spec: ## Run one test file: make spec FILE=spec/pool_spec.lua (ARGS='--filter=word', VARIANT=asan, LUA_VERSION=5.1)
 	@test -n '$(FILE)' || { echo 'usage: make spec FILE=spec/..._spec.lua or FILE=spec/core/test_....c' >&2; exit 2; }
 	@$(MAKE) run-tests
+
+quote-soak: ## A million random identifiers and literals to the server and back (COUNT=10000000 SEED=1)
+	@TIDEPOOL_TEST_DEADLINE=36000 COUNT=$(or $(COUNT),1000000) $(if $(SEED),SEED=$(SEED)) $(MAKE) run-tests FILE=spec/quote_spec.lua
 
 run-tests:
 	@$(MAKE) -s $(parallel) all test-programs
