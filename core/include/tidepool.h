@@ -316,6 +316,7 @@ struct tp_type {
     char delimiter; /* between an array's elements */
     bool binary;    /* its binary form is understood, and that of what is in it */
     unsigned needs; /* session settings under which that gives the same text; codec.h */
+    int depth;      /* how many types are below it, one in or under the other */
     const struct tp_type *element; /* of an array; a range's subtype, a multirange's range */
     int nfields;                   /* of a composite type */
     const struct tp_type_field *fields;

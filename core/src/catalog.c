@@ -208,8 +208,20 @@ static void take_kind(struct tp_catalog_entry *entry, char kind)
     }
 }
 
+/* Whether the server says what a type has to have. */
+static bool is_whole(const char *const *texts)
+{
+    for (int i = OID; i <= DELIMITER; i++) {
+        if (texts[i] == NULL)
+            return false;
+    }
+    return texts[FIELD_TYPES] == NULL || texts[FIELD_NAMES] != NULL;
+}
+
 bool tp__catalog_answer_add(struct tp_catalog_answer *answer, const char *const *texts)
 {
+    if (!is_whole(texts))
+        return true; /* then nothing is known of it */
     struct tp_catalog_entry *entry =
         new_entry((uint32_t)strtoul(texts[OID], NULL, 10), texts[SCHEMA], texts[NAME]);
     if (entry == NULL)
@@ -248,6 +260,7 @@ static void force(struct tp_type *type)
     type->fields = NULL;
     type->binary = false;
     type->needs = 0;
+    type->depth = 0;
 }
 
 /* Connects an entry with what it is made of. */
@@ -280,13 +293,16 @@ static void copy_base(struct tp_catalog_entry *entry)
     struct tp_type made = *entry->base;
     made.oid = entry->type.oid;
     made.name = entry->type.name;
+    made.depth++;
     entry->type = made;
 }
 
-/* What is in a type has to be judged before it; chains are short. */
+/* What is in a type has to be judged before it; chains are short. One that is as long as can
+ * be may be that of a type which is said to be in itself, and grows with every pass: no
+ * server has those, and reading a value of one could recur for as long as there are bytes. */
 static void judge(struct tp_catalog_entry *first, const struct tp_catalog_entry *end)
 {
-    enum { CHAIN_AT_MOST = 10 };
+    enum { CHAIN_AT_MOST = 16 };
     for (int pass = 0; pass < CHAIN_AT_MOST; pass++) {
         for (struct tp_catalog_entry *entry = first; entry != end; entry = entry->next) {
             if (entry->base != NULL)
@@ -294,6 +310,10 @@ static void judge(struct tp_catalog_entry *first, const struct tp_catalog_entry 
             else
                 tp__type_judge(&entry->type);
         }
+    }
+    for (struct tp_catalog_entry *entry = first; entry != end; entry = entry->next) {
+        if (entry->type.depth >= CHAIN_AT_MOST)
+            force(&entry->type);
     }
 }
 

@@ -20,7 +20,7 @@ bool tp__bit_format(const unsigned char *bytes, size_t len, struct tp_buf *out)
     if (count > INT32_MAX || bytes_of_bits != len - 4) {
         return false;
     }
-    if (!tp__buf_reserve(out, bytes_of_bits * 8)) {
+    if (bytes_of_bits == 0 || !tp__buf_reserve(out, bytes_of_bits * 8)) {
         return true;
     }
     char *at = out->data + out->len;

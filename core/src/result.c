@@ -10,6 +10,12 @@ static bool is_digit(char c)
     return c >= '0' && c <= '9';
 }
 
+/* More rows than can be counted are as many as can be. */
+static int64_t add_digit(int64_t count, char digit)
+{
+    return count > (INT64_MAX - (digit - '0')) / 10 ? INT64_MAX : count * 10 + (digit - '0');
+}
+
 /* "INSERT 0 5", "SELECT 5", "CREATE TABLE": words, then perhaps numbers, of which the last
  * one counts. */
 int64_t tp__result_tag(const char *tag, char *out, size_t room)
@@ -22,7 +28,7 @@ int64_t tp__result_tag(const char *tag, char *out, size_t room)
     }
     for (const char *at = tag + len; *at != '\0'; at++) {
         if (is_digit(*at))
-            count = count * 10 + (*at - '0');
+            count = add_digit(count, *at);
         else
             count = 0;
     }

@@ -91,6 +91,7 @@ static bool is_its_text(uint32_t oid)
 
 void tp__type_judge(struct tp_type *type)
 {
+    int depth = 0; /* a type may be said to be in itself, see catalog.c */
     type->needs = type->codec != NULL ? type->codec->needs : 0;
     switch (type->kind) {
     case TP_KIND_TEXT:
@@ -101,17 +102,22 @@ void tp__type_judge(struct tp_type *type)
     case TP_KIND_MULTIRANGE:
         type->binary = type->element->binary;
         type->needs |= type->element->needs;
+        depth = type->element->depth + 1;
         break;
     case TP_KIND_COMPOSITE:
         type->binary = true;
         for (int i = 0; i < type->nfields; i++) {
             type->binary = type->binary && type->fields[i].type->binary;
             type->needs |= type->fields[i].type->needs;
+            if (depth <= type->fields[i].type->depth) {
+                depth = type->fields[i].type->depth + 1;
+            }
         }
         break;
     default:
         type->binary = true;
     }
+    type->depth = depth;
 }
 
 /* An element's row can stand behind that of its array, so arrays come last; a range

@@ -17,7 +17,7 @@ struct tp_codec {
 /* The i-th built-in type, or NULL past the last. */
 const struct tp_type *tp__type_builtin_at(size_t i);
 
-/* Fills in `binary` and `needs` from the rest, which is complete. */
+/* Fills in `binary`, `needs` and `depth` from the rest, which is complete. */
 void tp__type_judge(struct tp_type *type);
 
 #endif

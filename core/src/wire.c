@@ -293,10 +293,10 @@ static uint32_t longest(unsigned char type)
  * one that is none. */
 static bool measure(const struct tp_wire *wire, size_t *size)
 {
-    const unsigned char *at = wire->in + wire->at;
     *size = 0;
     if (wire->len - wire->at < HEADER)
         return true;
+    const unsigned char *at = wire->in + wire->at;
     uint32_t said = tp__get32(at + 1);
     *size = (size_t)said + 1;
     return said >= 4 && said <= longest(*at);
@@ -360,7 +360,7 @@ static bool is_whole(const unsigned char *cells, size_t len, int count)
 bool tp__wire_next_row(struct tp_wire *wire, struct tp_row *row)
 {
     size_t size;
-    const unsigned char *at = wire->in + wire->at;
+    const unsigned char *at = wire->len > 0 ? wire->in + wire->at : NULL;
     if (wire->at >= wire->len || *at != 'D' || !measure(wire, &size) || size == 0 ||
         size > wire->len - wire->at)
         return false;

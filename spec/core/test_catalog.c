@@ -584,6 +584,56 @@ static void the_question_is_not_led_astray_by_other_names(void **state)
     PQfinish(conn);
 }
 
+/* Reading a value would recur for as long as there are bytes. */
+static void a_type_that_is_said_to_be_in_itself_is_text(void **state)
+{
+    (void)state;
+    static const struct row rows[] = {
+        {"300", "_own", "public", "a", "300", ",", NULL, NULL},
+        {"301", "own", "public", "c", "0", ",", "a\001b", "23,301"},
+        {"302", "ownrange", "public", "r", "302", ",", NULL, NULL},
+        {"303", "there", "public", "c", "0", ",", "a", "304"},
+        {"304", "_back", "public", "a", "305", ",", NULL, NULL},
+        {"305", "back", "public", "d", "303", ",", NULL, NULL},
+        {"306", "above", "public", "c", "0", ",", "a", "303"},
+        {"307", "beside", "public", "c", "0", ",", "a\001b", "23,1007"},
+    };
+    struct tp_catalog catalog;
+    tp__catalog_init(&catalog);
+    learn(&catalog, rows, sizeof rows / sizeof rows[0], NULL);
+    for (uint32_t oid = 300; oid <= 306; oid++) {
+        assert_int_equal(find(&catalog, oid)->kind, TP_KIND_TEXT);
+        assert_false(find(&catalog, oid)->binary);
+        assert_null(find(&catalog, oid)->element);
+        assert_int_equal(find(&catalog, oid)->nfields, 0);
+    }
+    assert_int_equal(find(&catalog, 307)->kind, TP_KIND_COMPOSITE);
+    assert_true(find(&catalog, 307)->binary);
+    assert_int_equal(find(&catalog, 307)->depth, 2);
+    tp__catalog_deinit(&catalog);
+}
+
+/* NULL where there has to be something, which no server says. */
+static void nothing_is_known_of_a_type_with_half_a_row(void **state)
+{
+    (void)state;
+    static const uint32_t oids[] = {310, 311, 312, 313, 314, 315, 0};
+    static const struct row rows[] = {
+        {NULL, "a", "public", "e", "0", ",", NULL, NULL},
+        {"311", NULL, "public", "e", "0", ",", NULL, NULL},
+        {"312", "a", NULL, "e", "0", ",", NULL, NULL},
+        {"313", "a", "public", NULL, "0", ",", NULL, NULL},
+        {"314", "a", "public", "e", NULL, NULL, NULL, NULL},
+        {"315", "a", "public", "c", "0", ",", NULL, "23,25"},
+    };
+    struct tp_catalog catalog;
+    tp__catalog_init(&catalog);
+    learn(&catalog, rows, sizeof rows / sizeof rows[0], oids);
+    for (int i = 0; oids[i] != 0; i++)
+        assert_string_equal(find(&catalog, oids[i])->name, "");
+    tp__catalog_deinit(&catalog);
+}
+
 /* Servers before version 14 have no multiranges, and no such column. */
 static void older_servers_are_asked_for_what_they_have(void **state)
 {
@@ -616,6 +666,8 @@ int main(void)
         cmocka_unit_test(what_was_looked_up_can_be_forgotten),
         cmocka_unit_test(the_servers_types_are_understood_each_alone_and_together),
         cmocka_unit_test(the_question_is_not_led_astray_by_other_names),
+        cmocka_unit_test(a_type_that_is_said_to_be_in_itself_is_text),
+        cmocka_unit_test(nothing_is_known_of_a_type_with_half_a_row),
         cmocka_unit_test(older_servers_are_asked_for_what_they_have),
     };
     return cmocka_run_group_tests_name("catalog", tests, NULL, NULL);
