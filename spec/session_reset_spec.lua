@@ -22,7 +22,8 @@ local KINDS = {
         "select current_setting('search_path') like '%information_schema%'" },
     { "a role", "set role reset_other", "select current_user = 'reset_other'" },
     { "the session's role", "set session authorization reset_other", "select session_user = 'reset_other'" },
-    { "a temporary table", "create temp table reset_temp (n int)", "select to_regclass('pg_temp.reset_temp') is not null" },
+    { "a temporary table", "create temp table reset_temp (n int)",
+        "select to_regclass('pg_temp.reset_temp') is not null" },
     { "a temporary table of SELECT INTO", "select 1 as n into temp reset_temp",
         "select to_regclass('pg_temp.reset_temp') is not null" },
     { "LISTEN", "listen reset_channel", "select exists (select 1 from pg_listening_channels())" },
@@ -173,7 +174,8 @@ describe("the session of a connection that comes back", function()
     it("has the settings that the connection began with", function()
         server.psql "alter role reset_other login"
         local db = open("smart", {
-            application_name = "reset spec", statement_timeout_ms = 4321, options = "-c work_mem=9MB -c role=reset_other",
+            application_name = "reset spec", statement_timeout_ms = 4321,
+            options = "-c work_mem=9MB -c role=reset_other",
         })
         local text = [[select concat_ws('|', current_setting('application_name'), current_setting('statement_timeout'),
             current_setting('work_mem'), current_user, current_setting('client_encoding'))]]
@@ -190,7 +192,8 @@ describe("the session of a connection that comes back", function()
         check(db:value "select 1 as kept")
         check(db:script "prepare reset_a as select 1; prepare \"Reset; B\" as select 2; set work_mem = '7MB'")
         check(db:value "select 1 as kept")
-        assert.equal(1, check(db:value "select count(*) from pg_prepared_statements where statement = 'select 1 as kept'"))
+        assert.equal(1, check(db:value [[select count(*) from pg_prepared_statements
+            where statement = 'select 1 as kept']]))
         assert.equal(0, check(db:value "select count(*) from pg_prepared_statements where from_sql"))
         assert.equal(1, db:stats().statement_hits)
         db:close()
@@ -231,7 +234,9 @@ describe("the session of a connection that comes back", function()
         local cases = {
             [true] = {
                 ["by a function that is not known"] = function() check(db:query "select reset_function()") end,
-                ["by a quoted function"] = function() check(db:query [[select "set_config"('work_mem', '7MB', true)]]) end,
+                ["by a quoted function"] = function()
+                    check(db:query [[select "set_config"('work_mem', '7MB', true)]])
+                end,
                 ["by COPY of such a function"] = function()
                     check(db:copy_out("(select reset_function())", function() return true end))
                 end,
