@@ -326,8 +326,7 @@ describe("pool.max_total", function()
         local holder = start(name, 2, [[
             local db = open()
             print(pid)
-            db:query "set client_connection_check_interval = 100"
-            db:query "select pg_sleep(60)"
+            db:script "set client_connection_check_interval = 100; select pg_sleep(60)"
         ]])
         holder.pid = tonumber(holder.lines()())
         assert.is_true(server.wait(function()

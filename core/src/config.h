@@ -10,6 +10,9 @@
 
 #include "tidepool.h"
 
+/* When a session is cleared before the next borrower has it. */
+enum tp_reset_policy { TP_RESET_SMART, TP_RESET_ALWAYS, TP_RESET_NEVER };
+
 /* What the pool and its connections run by, in the units of the engine. */
 struct tp_settings {
     bool configured;
@@ -23,6 +26,7 @@ struct tp_settings {
     int64_t health_interval_us;               /* 0: off */
     int64_t max_uses;                         /* 0: off */
     bool prepare;                             /* prepared statements; off for poolers */
+    enum tp_reset_policy reset;
     int statement_cache_size;
     size_t most_sql_bytes, most_parameter_bytes; /* of one statement */
     int64_t most_rows, most_result_bytes;        /* INT64_MAX: no limit */

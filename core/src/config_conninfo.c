@@ -140,6 +140,14 @@ static int64_t limit_of(const tp_config *config, enum tp_option_id id)
     return limit > 0 ? limit : INT64_MAX;
 }
 
+static enum tp_reset_policy reset_policy(const tp_config *config)
+{
+    const char *word = tp__config_text(config, TP_OPT_RESET);
+    if (word != NULL && strcmp(word, "always") == 0)
+        return TP_RESET_ALWAYS;
+    return word != NULL && strcmp(word, "never") == 0 ? TP_RESET_NEVER : TP_RESET_SMART;
+}
+
 static void build_settings(tp_config *config)
 {
     int64_t connect_timeout = us_of(config, TP_OPT_CONNECT_TIMEOUT);
@@ -158,6 +166,7 @@ static void build_settings(tp_config *config)
         .health_interval_us = us_of(config, TP_OPT_HEALTH_INTERVAL),
         .max_uses = tp__config_number(config, TP_OPT_MAX_USES),
         .prepare = tp__config_true(config, TP_OPT_PREPARE),
+        .reset = reset_policy(config),
         .statement_cache_size = count_of(config, TP_OPT_STATEMENT_CACHE),
         .most_sql_bytes = (size_t)tp__config_number(config, TP_OPT_SQL_BYTES),
         .most_parameter_bytes = (size_t)tp__config_number(config, TP_OPT_PARAMETER_BYTES),

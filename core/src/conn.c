@@ -10,6 +10,7 @@
 #include "clock.h"
 #include "conn_impl.h"
 #include "error.h"
+#include "sqltext.h"
 
 /* ------------------------------------------------------------------- states */
 
@@ -121,8 +122,20 @@ bool tp__conn_look(struct tp_conn *conn)
 
 /* --------------------------------------------------------------- statements */
 
+void tp__conn_note_traces(struct tp_conn *conn, const char *sql, size_t len)
+{
+    conn->traces |= tp__sql_traces(sql, len) & conn->traces_most;
+}
+
+unsigned tp__conn_traces(const struct tp_conn *conn)
+{
+    return conn->traces;
+}
+
 struct tp_statement *tp__conn_find(struct tp_conn *conn, const char *sql, size_t len, uint64_t hash)
 {
+    if (conn->statements_gone)
+        tp__conn_forget_statements(conn);
     return tp__statements_find(&conn->statements, sql, len, hash);
 }
 
@@ -162,6 +175,7 @@ void tp__conn_drop(struct tp_conn *conn, uint64_t hash)
 
 void tp__conn_forget_statements(struct tp_conn *conn)
 {
+    conn->statements_gone = false;
     tp__statements_forget(&conn->statements);
 }
 

@@ -130,6 +130,12 @@ void tp__conn_copy_end(struct tp_conn *conn, const char *failure);
 bool tp__conn_copy_next(struct tp_conn *conn, const char **data, size_t *len);
 /* The shortest round trip there is: an empty statement. */
 enum tp_status tp__conn_ask_ping(struct tp_conn *conn);
+/* The text is about to be executed by other means than tp__conn_ask_execute and
+ * tp__conn_pipeline_add, which know what their statements may leave behind. */
+void tp__conn_note_traces(struct tp_conn *conn, const char *sql, size_t len);
+/* What the borrower may have left in the session, or is to be taken to have left: bits of enum
+ * tp_sql_traces. */
+unsigned tp__conn_traces(const struct tp_conn *conn);
 /* Forgets statements with this hash (0: all). */
 void tp__conn_drop(struct tp_conn *conn, uint64_t hash);
 /* The server has no prepared statement any more (DEALLOCATE ALL, DISCARD ALL, another
@@ -159,7 +165,8 @@ const struct tp_error *tp__conn_error(const struct tp_conn *conn);
 
 /* Makes a connection clean for the next borrower: a statement that still runs is
  * cancelled and its answer awaited, an open transaction is rolled back. After a
- * cancel it ends with a ping, so that a cancel that comes late hits nobody else. */
+ * cancel there is a ping, so that a cancel that comes late hits nobody else. At last, what
+ * the borrower may have left in the session is removed, in one round trip. */
 enum tp_step tp__conn_step_reset(struct tp_conn *conn, int ready);
 /* Ends the statement under way and leaves the transaction alone: what it still says is read,
  * and after a moment the server is asked to stop it when `cancel` allows that. */

@@ -148,6 +148,8 @@ static enum tp_step take_rows(struct tp_conn *conn, PGresult *pg)
 static enum tp_step take_command(struct tp_conn *conn, PGresult *pg)
 {
     keep_tag(conn, pg);
+    conn->statements_gone |=
+        strcmp(conn->command, "DISCARD ALL") == 0 || strcmp(conn->command, "DEALLOCATE ALL") == 0;
     conn->columns = NULL;
     PQclear(pg);
     return TP_RESULT;

@@ -274,6 +274,7 @@ static enum tp_status ask_on_wire(struct tp_conn *conn, const struct tp_executio
 enum tp_status tp__conn_ask_execute(struct tp_conn *conn, const struct tp_execution *execution)
 {
     const struct tp_description *description = execution->description;
+    conn->traces |= description->traces & conn->traces_most;
     begin(conn);
     /* A statement without columns may be one that libpq has to know of: SET, COPY. */
     if (execution->statement != NULL && execution->statement->name[0] != '\0' &&
@@ -329,6 +330,7 @@ enum tp_status tp__conn_pipeline_add(struct tp_conn *conn, const char *name,
 {
     bool binary = wants_binary(conn, description);
     int n = description->nparams;
+    conn->traces |= description->traces & conn->traces_most;
     if (conn->wire.active) {
         if (!tp__wire_add(&conn->wire, name, n, params, binary))
             return tp__error_set(&conn->error, TP_ERR_MEMORY, "out of memory for parameters");

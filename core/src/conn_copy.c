@@ -35,6 +35,7 @@ enum {
 
 enum tp_status tp__conn_ask_copy(struct tp_conn *conn, const char *sql, bool in)
 {
+    tp__conn_note_traces(conn, sql, strlen(sql));
     enum tp_status status = tp__conn_ask_simple(conn, sql);
     conn->copy = (struct tp_copy_stream){.state = TP_COPY_ASKED, .in = in};
     return status;

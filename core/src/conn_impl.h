@@ -20,6 +20,13 @@ enum tp_conn_state {
 
 struct tp_cancel;
 
+/* Removing what a borrower has left in the session; see conn_clear.c. */
+enum tp_clearing {
+    TP_CLEARING_OFF,
+    TP_CLEARING_STATE, /* all but prepared statements */
+    TP_CLEARING_NAMES  /* statements that were prepared by SQL */
+};
+
 enum tp_copy_state {
     TP_COPY_OFF,
     TP_COPY_ASKED, /* the server has not begun it yet */
@@ -94,6 +101,9 @@ struct tp_conn {
     bool read_aside; /* libpq has read while it was idle, perhaps half of a message */
 
     struct tp_statements statements;
+    bool statements_gone; /* the server has dropped them all, at the borrower's wish */
+    unsigned traces;      /* what the borrower may have left behind: enum tp_sql_traces */
+    unsigned traces_least, traces_most; /* by the configuration */
     uint64_t stale_seen;
 
     /* arrays for libpq, kept from request to request */
@@ -109,6 +119,8 @@ struct tp_conn {
     int64_t cancel_again; /* when, if the statement still runs then; TP_NEVER: not */
     int64_t cancel_pause;
     int pings_left;
+    enum tp_clearing clearing;
+    struct tp_buf to_deallocate; /* a script that does it */
     struct tp_cancel *cancel;
 };
 
@@ -140,6 +152,14 @@ bool tp__conn_is_flooded(struct tp_conn *conn);
 /* Something was handed on, or a request begins. */
 void tp__conn_note_progress(struct tp_conn *conn);
 void tp__conn_clear_copy(struct tp_conn *conn);
+
+/* --- conn_clear.c --------------------------------------------------------------- */
+
+/* The connection is ready and in no transaction: what is to be done next. TP_WAIT: a request
+ * was sent; TP_DONE: the session is as if it were new; TP_FAILED: it cannot be made so. */
+enum tp_step tp__conn_clear_session(struct tp_conn *conn);
+/* Rows have come of such a request. */
+void tp__conn_take_cleared(struct tp_conn *conn);
 
 /* Lets a cancel that may still be under way end by itself. */
 void tp__conn_forget_cancel(struct tp_conn *conn);

@@ -1,4 +1,4 @@
-/* Mending: cancelling what still runs, rolling back what is open, pinging. */
+/* Mending: cancelling what still runs, rolling back what is open, pinging; then conn_clear.c. */
 #include <stdlib.h>
 #include <time.h>
 
@@ -108,6 +108,7 @@ static void begin_mending(struct tp_conn *conn)
     conn->cancel_again = TP_NEVER;
     conn->cancel_pause = CANCEL_AGAIN_US;
     conn->pings_left = PINGS_AFTER_CANCEL;
+    conn->clearing = TP_CLEARING_OFF;
     conn->deadline = tp_now() + MEND_AT_MOST_US;
 }
 
@@ -136,7 +137,7 @@ static enum tp_step mend_more(struct tp_conn *conn)
     if (!conn->keeps_transaction && tp__conn_transaction(conn) != TP_TX_IDLE)
         return asked(tp__conn_ask_simple(conn, "ROLLBACK"));
     if (!conn->cancelled)
-        return TP_DONE;
+        return conn->keeps_transaction ? TP_DONE : tp__conn_clear_session(conn);
     return conn->pings_left-- > 0 ? asked(tp__conn_ask_ping(conn)) : TP_FAILED;
 }
 
@@ -152,6 +153,7 @@ static enum tp_step wait_on(struct tp_conn *conn)
 static enum tp_step reset_on(struct tp_conn *conn, int ready)
 {
     int64_t pause_at = tp_now() + DRAIN_AT_ONCE_US;
+    enum tp_step step;
     conn->paused = false;
     for (;;) {
         switch (conn->state) {
@@ -160,8 +162,11 @@ static enum tp_step reset_on(struct tp_conn *conn, int ready)
         case TP_CONN_ASKING:
             /* Rows that come are dropped. After a while it is somebody else's turn, but not for
              * long: those that are in memory would not be announced again. */
-            if (tp__conn_step(conn, ready) == TP_WAIT)
+            step = tp__conn_step(conn, ready);
+            if (step == TP_WAIT)
                 return wait_on(conn);
+            if (step == TP_ROWS && conn->clearing != TP_CLEARING_OFF)
+                tp__conn_take_cleared(conn);
             if (conn->state == TP_CONN_ASKING && tp_now() > pause_at) {
                 conn->paused = true;
                 return wait_on(conn);

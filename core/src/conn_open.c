@@ -13,6 +13,7 @@
 #include "conn.h"
 #include "conn_impl.h"
 #include "error.h"
+#include "sqltext.h"
 
 enum {
     PARAMETERS_AT_MOST = 96,
@@ -268,6 +269,10 @@ struct tp_conn *tp__conn_open(const struct tp_conn_env *env, struct tp_error *er
     conn->env = *env;
     conn->state = TP_CONN_RESOLVING;
     conn->most_bytes = GREETING_AT_MOST;
+    conn->traces_most =
+        settings->reset == TP_RESET_NEVER ? 0 : TP_LEAVES_STATE | TP_LEAVES_FOR_GOOD;
+    conn->traces_least = settings->reset == TP_RESET_ALWAYS ? TP_LEAVES_STATE : 0;
+    conn->traces = conn->traces_least;
     conn->deadline = tp__after(tp_now(), settings->connect_timeout_us);
     const char *hosts = parameter(conn, "host");
     if (parameter(conn, "hostaddr") != NULL || !tp__resolve_needed(hosts))
@@ -320,6 +325,7 @@ void tp__conn_close(struct tp_conn *conn, bool forked)
     tp__statements_deinit(&conn->statements);
     tp__buf_free(&conn->prepared_sql);
     tp__buf_free(&conn->row);
+    tp__buf_free(&conn->to_deallocate);
     tp__wire_deinit(&conn->wire);
     free(conn->values);
     free(conn->lengths);

@@ -10,6 +10,7 @@
 #include "error.h"
 #include "op.h"
 #include "registry.h"
+#include "sqltext.h"
 
 struct tp_database *tp__database_of(const tp_pool *pool)
 {
@@ -231,7 +232,12 @@ enum tp_fate tp__database_fate(const struct tp_conn *conn, enum tp_close_reason 
     if (!tp__conn_is_ready(conn))
         return TP_FATE_RESET;
     *rollback = tp__conn_transaction(conn) != TP_TX_IDLE;
-    return *rollback ? TP_FATE_RESET : TP_FATE_KEEP;
+    unsigned traces = tp__conn_traces(conn);
+    if ((traces & TP_LEAVES_FOR_GOOD) != 0) {
+        *reason = TP_CLOSE_IN_DOUBT;
+        return TP_FATE_CLOSE;
+    }
+    return *rollback || traces != 0 ? TP_FATE_RESET : TP_FATE_KEEP;
 }
 
 bool tp_lease_valid(const tp_lease *lease)

@@ -29,7 +29,8 @@ struct tp_database *tp__database_open(tp_config *config, struct tp_error *err);
 struct tp_database *tp__database_of(const tp_pool *pool);
 
 /* How a connection should go back, judged by its state: lost ones are closed, ones with
- * a statement under way or a transaction open are mended. `rollback` tells the latter. */
+ * a statement under way or a transaction open, or with what a borrower may have left in the
+ * session, are mended. `rollback` tells of the transaction. */
 enum tp_fate tp__database_fate(const struct tp_conn *conn, enum tp_close_reason *reason,
                                bool *rollback);
 

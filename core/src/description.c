@@ -4,6 +4,8 @@
 #include <string.h>
 #include <strings.h>
 
+#include "sqltext.h"
+
 /* FNV-1a, eight bytes at a time with a final mix: texts are compared anyway, the hash
  * only has to spread. 0 is kept for "all". */
 uint64_t tp__sql_hash(const char *sql, size_t len)
@@ -23,32 +25,11 @@ uint64_t tp__sql_hash(const char *sql, size_t len)
     return hash != 0 ? hash : 1;
 }
 
-/* Behind the comment that begins here, which may have others in it; `at` when none does. */
-static const char *skip_comment(const char *at, const char *end)
-{
-    int depth = 0;
-    if (end - at < 2 || (memcmp(at, "--", 2) != 0 && memcmp(at, "/*", 2) != 0))
-        return at;
-    if (*at == '-') {
-        while (at < end && *at != '\n' && *at != '\r')
-            at++;
-        return at;
-    }
-    do {
-        if (end - at < 2)
-            return end;
-        bool opens = memcmp(at, "/*", 2) == 0, closes = memcmp(at, "*/", 2) == 0;
-        depth += opens - closes;
-        at += opens || closes ? 2 : 1;
-    } while (depth > 0);
-    return at;
-}
-
 /* Behind comments, white space and opening parentheses. */
 static const char *skip_to_word(const char *at, const char *end)
 {
     for (;;) {
-        const char *behind = skip_comment(at, end);
+        const char *behind = tp__sql_skip_comment(at, end);
         if (behind == at && at < end && strchr(" \t\n\r\f\v(", *at) != NULL)
             behind++;
         if (behind == at)
@@ -82,6 +63,7 @@ struct tp_description *tp__description_new(const char *sql, size_t len, int npar
     tp__list_init(&description->recent);
     description->hash = tp__sql_hash(sql, len);
     description->plain = tp__sql_is_plain(sql, len);
+    description->traces = tp__sql_traces(sql, len);
     description->sql_len = len;
     memcpy(description->sql, sql, len);
     description->nparams = nparams;

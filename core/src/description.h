@@ -16,8 +16,9 @@
 struct tp_description {
     atomic_int refs;
     uint64_t hash;
-    bool described; /* the server was asked: types and columns are known */
-    bool plain;     /* it cannot succeed with other columns; FETCH, EXECUTE and CALL can */
+    bool described;  /* the server was asked: types and columns are known */
+    bool plain;      /* it cannot succeed with other columns; FETCH, EXECUTE and CALL can */
+    unsigned traces; /* what executing it may leave behind: enum tp_sql_traces */
     int nparams;
     uint32_t *param_oids;          /* 0: the server finds out by itself */
     const struct tp_type **params; /* NULL in it: not described */

@@ -22,6 +22,9 @@ enum {
      * backoff has grown to, so that a server that came back is found soon. */
     CONNECT_AGAIN_US = 500 * 1000,
     SLEEP_AT_MOST_US = 60 * 1000 * 1000,
+    /* A connection that was given back and is cleared or rolled back takes one round trip: who
+     * waits is served by it sooner than by a new one, unless it takes longer than this. */
+    MENDED_SOON_US = 20 * 1000,
     EVENTS_AT_ONCE = 64
 };
 
@@ -157,11 +160,30 @@ static int64_t next_attempt_locked(const tp_pool *pool)
     return pool->waiting > 0 && soon < pool->next_connect_at ? soon : pool->next_connect_at;
 }
 
-static int connects_wanted_locked(const tp_pool *pool)
+/* How many connections are about to be of use again, and until when that is to be expected. */
+static int mended_soon_locked(const tp_pool *pool, int64_t now, int64_t *until)
 {
+    int count = 0;
+    const struct tp_list *head = &pool->lists[TP_SLOT_MENDING], *node = head->next;
+    *until = TP_NEVER;
+    for (; node != head; node = node->next) {
+        const struct tp_slot *slot = TP_CONTAINER(node, struct tp_slot, link);
+        int64_t then = slot->idle_since + MENDED_SOON_US;
+        if (slot->chore == TP_CHORE_RESET && now < then) {
+            count++;
+            *until = then < *until ? then : *until;
+        }
+    }
+    return count;
+}
+
+static int connects_wanted_locked(const tp_pool *pool, int64_t now)
+{
+    int64_t until;
     int total = tp__pool_total_locked(pool);
     int fill = pool->limits.min - total;
     int demand = pool->waiting - pool->counts[TP_SLOT_OPENING];
+    demand -= demand > 0 ? mended_soon_locked(pool, now, &until) : 0;
     int wanted = fill > demand ? fill : demand;
     if (pool->closed || pool->draining || wanted < 0)
         return 0;
@@ -171,7 +193,7 @@ static int connects_wanted_locked(const tp_pool *pool)
 /* While connecting fails, one attempt at a time finds out whether it works again. */
 static int connects_due_locked(const tp_pool *pool, int64_t now)
 {
-    int wanted = connects_wanted_locked(pool);
+    int wanted = connects_wanted_locked(pool, now);
     if (pool->connect_failures_in_row == 0 || wanted == 0)
         return wanted;
     return pool->counts[TP_SLOT_OPENING] == 0 && now >= next_attempt_locked(pool) ? 1 : 0;
@@ -437,11 +459,13 @@ static int64_t slot_due_locked(const struct tp_slot *slot, int64_t now)
 static int64_t next_pass_due(tp_pool *pool)
 {
     pthread_mutex_lock(&pool->lock);
-    int64_t now = tp_now();
+    int64_t soon, now = tp_now();
     int64_t due = earlier(now + SLEEP_AT_MOST_US, pool->budget_due);
     for (int i = 0; i < pool->limits.max; i++)
         due = earlier(due, slot_due_locked(&pool->slots[i], now));
-    if (pool->connect_failures_in_row > 0 && connects_wanted_locked(pool) > 0 &&
+    if (pool->waiting > 0 && mended_soon_locked(pool, now, &soon) > 0)
+        due = earlier(due, soon);
+    if (pool->connect_failures_in_row > 0 && connects_wanted_locked(pool, now) > 0 &&
         pool->counts[TP_SLOT_OPENING] == 0)
         due = earlier(due, next_attempt_locked(pool));
     pthread_mutex_unlock(&pool->lock);

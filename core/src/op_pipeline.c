@@ -16,6 +16,7 @@
 #include "clock.h"
 #include "error.h"
 #include "op_impl.h"
+#include "sqltext.h"
 
 /* What an item executes. */
 struct target {
@@ -91,31 +92,16 @@ static void fail_count(tp_op *op, size_t item, int wanted, int given)
     tp__op_fail(op);
 }
 
-static const char *skip_comment(const char *at, const char *end)
-{
-    int depth = 0;
-    if (*at == '-') {
-        const char *newline = memchr(at, '\n', (size_t)(end - at));
-        return newline != NULL ? newline : end;
-    }
-    do {
-        bool opens = end - at > 1 && at[0] == '/' && at[1] == '*';
-        bool closes = end - at > 1 && at[0] == '*' && at[1] == '/';
-        depth += opens - closes;
-        at += opens || closes ? 2 : 1;
-    } while (depth > 0 && at < end);
-    return at;
-}
-
 /* Where the text begins, behind blanks and comments (PostgreSQL manual 4.1). */
 static const char *first_word(const char *at, const char *end)
 {
     for (;;) {
         while (at < end && strchr(" \t\n\r\f\v;", *at) != NULL)
             at++;
-        if (end - at < 2 || !((at[0] == '-' && at[1] == '-') || (at[0] == '/' && at[1] == '*')))
+        const char *behind = tp__sql_skip_comment(at, end);
+        if (behind == at)
             return at;
-        at = skip_comment(at, end);
+        at = behind;
     }
 }
 

@@ -242,6 +242,7 @@ void tp__op_begin_statement(tp_op *op)
         return;
     }
     if (query->simple) {
+        tp__conn_note_traces(op->conn, query->sql, query->sql_len);
         sent(op, tp__conn_ask_simple(op->conn, query->sql), OP_EXECUTING);
         return;
     }

@@ -85,6 +85,11 @@ static const struct tp_option rows[TP_OPTIONS] = {
     [TP_OPT_PREPARE] =
         FLAG("prepare", "", "true", "true",
              "Whether statements are prepared; switch it off behind a pooler that cannot do it."),
+    [TP_OPT_RESET] =
+        CHOICE("reset", "", "", "smart", "always|smart|never",
+               "When a connection that comes back is cleared of what its borrower has left in "
+               "the session: smart does it when the borrower's statements could have left "
+               "something."),
     [TP_OPT_STATEMENT_CACHE] =
         NUMBER(TP_OPTION_INT, "statement_cache_size", "", "", "256", "256", 0, COUNT_MAX,
                "How many prepared statements a connection keeps."),

@@ -441,6 +441,7 @@ static bool settle_locked(struct tp_slot *slot, enum tp_fate fate, enum tp_close
     }
     if (fate == TP_FATE_RESET) {
         slot->chore = TP_CHORE_RESET;
+        slot->idle_since = now;
         tp__slot_move_locked(slot, TP_SLOT_MENDING);
         return true;
     }

@@ -180,6 +180,7 @@ function stream:close() end
 ---@field statement_timeout_ms? integer # the server's own statement_timeout
 ---@field query_timeout_ms? integer # how long a call may take when it does not say so itself
 ---@field prepare? boolean # whether statements are prepared
+---@field reset? "always"|"smart"|"never"
 ---@field statement_cache_size? integer
 ---@field pool? tidepool.pool_options
 ---@field health? tidepool.health_options

@@ -62,6 +62,7 @@ tp_pool *live_open(const char *const *settings)
     set(config, "pool.min", "0");
     set(config, "pool.max", "1");
     set(config, "retry.base_ms", "2");
+    set(config, "reset", "never"); /* temporary tables of one call are there for the next */
     while (*settings != NULL)
         set_from(config, *settings++);
     if (tp_config_resolve(config, no_environment, NULL, &err) != TP_OK ||
