@@ -41,7 +41,7 @@ describe("the statistics", function()
         end
         for _, reason in ipairs {
             "idle_timeout", "max_lifetime", "max_uses", "dead", "in_doubt", "server_gone", "pool_closed", "discarded",
-            "budget",
+            "budget", "replaced",
         } do
             assert.equal(0, stats.closed[reason], reason)
         end

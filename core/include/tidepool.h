@@ -180,6 +180,15 @@ const char *tp_config_get(const tp_config *config, const char *name);
 int64_t tp_config_int(const tp_config *config, const char *name);
 bool tp_config_bool(const tp_config *config, const char *name);
 
+/* --------------------------------------------------------------------- TLS */
+
+/* What is known of a certificate; names as RFC 2253 writes them, seconds since 1970. */
+struct tp_certificate {
+    bool known;
+    char subject[256], issuer[256];
+    int64_t not_before, not_after;
+};
+
 /* -------------------------------------------------------------------- pool */
 
 typedef struct tp_pool tp_pool;
@@ -207,6 +216,48 @@ enum tp_status tp_pool_drain(tp_pool *pool, int64_t deadline, struct tp_error *e
 
 const tp_config *tp_pool_config(const tp_pool *pool); /* borrowed: pool's life */
 bool tp_pool_is_closed(tp_pool *pool);
+
+/* How a pool's connections are encrypted. */
+struct tp_tls_state {
+    /* of the connection that was made last */
+    bool encrypted;
+    char version[16], cipher[64];
+    int bits;                     /* of the cipher's key */
+    struct tp_certificate server; /* the server's own */
+    /* of what is in force for new connections */
+    struct tp_certificate own; /* the client's */
+    struct tp_certificate ca;  /* what the server was verified by, else the longest of tls.ca */
+    int64_t crl_until;         /* when tls.crl ends; 0: there is none */
+    char trouble[480];         /* why files that have changed are not used; or empty */
+};
+void tp_pool_tls(tp_pool *pool, struct tp_tls_state *out); /* Thread: any */
+
+/* From how many days before its end on a certificate is warned of. A list of revoked
+ * certificates is renewed often, so it is on its last day. */
+enum { TP_TLS_EXPIRING_DAYS = 14, TP_TLS_CRL_EXPIRING_DAYS = 1 };
+struct tp_tls_warning {
+    const char *name; /* "tls_expiring", "tls_reload" */
+    const char *of;   /* "server", "cert", "ca", "crl", or "" */
+    int days_left;
+    char message[480];
+};
+/* The i-th warning about a state, at a time (seconds since 1970); false past the last.
+ * Thread: any. */
+bool tp_tls_warning(const struct tp_tls_state *state, int64_t now, size_t i,
+                    struct tp_tls_warning *out);
+/* Whole days from `now` to `then`, rounded down. */
+int tp_tls_days(int64_t then, int64_t now);
+
+/* New certificates and keys; NULL: as before. Each is a path, PEM text or base64 of PEM. */
+struct tp_tls_values {
+    const char *ca, *cert, *key, *crl;
+};
+/* Reads the certificates and keys again, checks them as opening does, and uses them for
+ * new connections; those that are idle end, those in use end when they come back. On
+ * failure the old ones stay in force. `values` may be NULL.
+ * Errors: TP_ERR_TLS, TP_ERR_VALIDATION, TP_ERR_POOL_CLOSED, TP_ERR_MEMORY. Thread: any. */
+enum tp_status tp_pool_reload_tls(tp_pool *pool, const struct tp_tls_values *values,
+                                  struct tp_error *err) TP_MUST_CHECK;
 
 /* What one opener has of a pool. Whoever opens one by the same option "name" in the same
  * process shares one pool, which closes when the last of its shares is closed. */
@@ -621,6 +672,7 @@ enum tp_close_reason {
     TP_CLOSE_POOL_CLOSED,
     TP_CLOSE_DISCARDED, /* the borrower said so */
     TP_CLOSE_BUDGET,    /* another process waits for its place (pool.max_total) */
+    TP_CLOSE_REPLACED,  /* made with certificates that were replaced (tp_pool_reload_tls) */
     TP_CLOSE_REASONS
 };
 const char *tp_close_reason_name(enum tp_close_reason reason);
@@ -662,14 +714,17 @@ enum tp_pool_state tp_pool_get_state(tp_pool *pool, uint64_t *error_count,
 /* ------------------------------------------------------------------- events */
 
 enum tp_event_type {
-    TP_EVENT_CONNECT, /* a connection was made */
-    TP_EVENT_REMOVE,  /* a connection was closed: text has the reason */
-    TP_EVENT_ERROR,   /* a background error: a connect that failed */
-    TP_EVENT_RETRY,   /* a statement is repeated: text has the reason */
-    TP_EVENT_STATE,   /* the pool's state changed: text has the new one */
-    TP_EVENT_NOTICE,  /* the server said something: text has it */
-    TP_EVENT_ROLLBACK /* a connection came back in an open transaction: text has
-                         where it was acquired */
+    TP_EVENT_CONNECT,      /* a connection was made */
+    TP_EVENT_REMOVE,       /* a connection was closed: text has the reason */
+    TP_EVENT_ERROR,        /* a background error: a connect that failed */
+    TP_EVENT_RETRY,        /* a statement is repeated: text has the reason */
+    TP_EVENT_STATE,        /* the pool's state changed: text has the new one */
+    TP_EVENT_NOTICE,       /* the server said something: text has it */
+    TP_EVENT_ROLLBACK,     /* a connection came back in an open transaction: text has
+                              where it was acquired */
+    TP_EVENT_TLS_EXPIRING, /* a certificate ends soon: text has which; told once a day */
+    TP_EVENT_TLS_RELOAD    /* files of certificates have changed: text says whether what they
+                              have now is used */
 };
 const char *tp_event_name(enum tp_event_type type);
 

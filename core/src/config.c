@@ -130,8 +130,7 @@ static const struct keyword_rule {
     {"tcp_user_timeout", NULL, "a whole number of milliseconds"},
     {"sslsni", "0|1", "0 or 1"},
     {"sslcompression", "0|1", "0 or 1"},
-    {"ssl_min_protocol_version", "TLSv1|TLSv1.1|TLSv1.2|TLSv1.3", "TLSv1, TLSv1.1, ... TLSv1.3"},
-    {"ssl_max_protocol_version", "TLSv1|TLSv1.1|TLSv1.2|TLSv1.3", "TLSv1, TLSv1.1, ... TLSv1.3"},
+    {"ssl_max_protocol_version", "TLSv1.2|TLSv1.3", "TLSv1.2 or TLSv1.3"},
 };
 
 static enum tp_status keyword_check(const char *keyword, const char *text, const char *label,
@@ -324,7 +323,6 @@ tp_config *tp_config_new(void)
     if (config == NULL) {
         return NULL;
     }
-    tp__tls_init(&config->tls);
     config->libpq = calloc(keyword_count, sizeof *config->libpq);
     if (config->libpq == NULL) {
         tp_config_free(config);
@@ -349,12 +347,11 @@ void tp_config_free(tp_config *config)
     }
     free(config->libpq);
     free(config->warnings);
-    free(config->root_certificate);
     free(config->server_options);
     free(config->keywords);
     free(config->keyword_values);
     tp__url_deinit(&config->url);
-    tp__tls_deinit(&config->tls);
+    tp__keyring_release(config->keyring);
     free(config);
 }
 
@@ -498,4 +495,9 @@ const struct tp_settings *tp__config_settings(const tp_config *config)
 struct tp_conninfo tp__config_conninfo(const tp_config *config)
 {
     return (struct tp_conninfo){config->keywords, config->keyword_values};
+}
+
+struct tp_keyring *tp__config_keyring(const tp_config *config)
+{
+    return config->keyring;
 }

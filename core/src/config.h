@@ -19,6 +19,7 @@ struct tp_settings {
     int pool_min, pool_max, pool_max_waiting; /* max_waiting 0: no limit */
     int pool_max_total;                       /* 0: no limit */
     const char *pool_budget;                  /* NULL: the server's; borrowed */
+    const char *tls_server_name;              /* NULL: the host's; borrowed */
     int64_t acquire_timeout_us;               /* 0: a caller does not wait at all */
     int64_t connect_timeout_us;               /* TP_NEVER: no limit */
     int64_t idle_timeout_us, max_lifetime_us; /* 0: off */
@@ -49,6 +50,10 @@ struct tp_conninfo {
     const char *const *values;
 };
 struct tp_conninfo tp__config_conninfo(const tp_config *config);
+
+struct tp_keyring;
+/* The certificates and keys that it was opened with; NULL: TLS is off. Borrowed. */
+struct tp_keyring *tp__config_keyring(const tp_config *config);
 
 /* Whether code (or a URL in code) said something of `said` that `other` does not have so;
  * `name` is then the first such option. Where the server is counts as a whole. */

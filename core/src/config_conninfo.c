@@ -7,14 +7,6 @@
 
 #include "error.h"
 
-/* A path below a device: no file can be there, whoever runs this. In libpq 15 an
- * unset sslrootcert, sslcert, sslkey or sslcrl means a file in ~/.postgresql, while
- * one that is set and does not exist means none (fe-secure-openssl.c,
- * initialize_SSL: stat fails with ENOTDIR, which it takes like ENOENT; a list of
- * revoked certificates that cannot be loaded is passed over; the key is not looked
- * at without a certificate). An empty text would count as unset. */
-#define NO_FILE "/dev/null/none"
-
 /* Without it a link that swallows everything is noticed only after 15 minutes, when
  * TCP gives up sending (tcp(7), TCP_USER_TIMEOUT). */
 #define TCP_USER_TIMEOUT_MS "10000"
@@ -57,9 +49,17 @@ static enum tp_status build_server_options(tp_config *config, struct tp_error *e
 static void add_options(const tp_config *config, struct list *list)
 {
     static const enum tp_option_id ids[] = {
-        TP_OPT_HOST,     TP_OPT_HOSTADDR,         TP_OPT_PORT,
-        TP_OPT_USER,     TP_OPT_PASSWORD,         TP_OPT_DATABASE,
-        TP_OPT_TLS_MODE, TP_OPT_APPLICATION_NAME, TP_OPT_TARGET_SESSION_ATTRS,
+        TP_OPT_HOST,
+        TP_OPT_HOSTADDR,
+        TP_OPT_PORT,
+        TP_OPT_USER,
+        TP_OPT_PASSWORD,
+        TP_OPT_DATABASE,
+        TP_OPT_TLS_MODE,
+        TP_OPT_TLS_MIN_VERSION,
+        TP_OPT_TLS_CHANNEL_BINDING,
+        TP_OPT_APPLICATION_NAME,
+        TP_OPT_TARGET_SESSION_ATTRS,
     };
     for (size_t i = 0; i < sizeof ids / sizeof *ids; i++) {
         add(list, tp__option(ids[i])->info.url, config->values[ids[i]].text);
@@ -67,20 +67,17 @@ static void add_options(const tp_config *config, struct list *list)
     add(list, "options", config->server_options);
 }
 
-static const char *path_or_none(const char *path)
-{
-    return path != NULL && path[0] != '\0' ? path : NO_FILE;
-}
-
 static void add_tls(const tp_config *config, struct list *list)
 {
-    add(list, "sslrootcert", path_or_none(config->root_certificate));
-    add(list, "sslcert", path_or_none(config->tls.cert.path));
-    add(list, "sslkey", path_or_none(config->tls.key.path));
-    /* A directory of revoked certificates stands for the file. */
-    if (tp__config_libpq(config, "sslcrl") == NULL &&
-        tp__config_libpq(config, "sslcrldir") == NULL) {
-        add(list, "sslcrl", NO_FILE);
+    struct tp_tls_parameter parameters[TP_TLS_PARAMETERS];
+    tp__keyring_parameters(config->keyring, parameters);
+    for (size_t i = 0; i < TP_TLS_PARAMETERS; i++) {
+        /* A directory of revoked certificates stands for the file. */
+        if (strcmp(parameters[i].keyword, "sslcrl") != 0 ||
+            strcmp(parameters[i].value, TP_TLS_NO_FILE) != 0 ||
+            tp__config_libpq(config, "sslcrldir") == NULL) {
+            add(list, parameters[i].keyword, parameters[i].value);
+        }
     }
 }
 
@@ -158,6 +155,8 @@ static void build_settings(tp_config *config)
         .pool_max_waiting = count_of(config, TP_OPT_MAX_WAITING),
         .pool_max_total = count_of(config, TP_OPT_MAX_TOTAL),
         .pool_budget = tp__config_text(config, TP_OPT_BUDGET),
+        .tls_server_name =
+            config->keyring != NULL ? tp__config_text(config, TP_OPT_TLS_SERVER_NAME) : NULL,
         .acquire_timeout_us = us_of(config, TP_OPT_ACQUIRE_TIMEOUT),
         .connect_timeout_us = connect_timeout > 0 ? connect_timeout : TP_NEVER,
         .idle_timeout_us = us_of(config, TP_OPT_IDLE_TIMEOUT),

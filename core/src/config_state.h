@@ -13,7 +13,7 @@
 
 #include "config.h"
 #include "options.h"
-#include "tls.h"
+#include "tls_keyring.h"
 #include "url.h"
 
 enum { TP_VARIABLE_ROOM = 64, TP_LABEL_ROOM = 160 };
@@ -62,8 +62,7 @@ struct tp_config {
     tp_getenv_fn *lookup; /* only during tp_config_resolve */
     void *lookup_ctx;
 
-    struct tp_tls tls;
-    char *root_certificate; /* what sslrootcert is; NULL: nothing is to be trusted */
+    struct tp_keyring *keyring; /* counted; NULL: TLS is off */
     struct tp_settings settings;
     char *server_options; /* options with the statement timeout */
     const char **keywords, **keyword_values;

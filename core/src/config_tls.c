@@ -16,6 +16,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #include "error.h"
 
@@ -34,11 +35,17 @@ static bool encrypts(const char *mode)
     return is(mode, "require") || verifies(mode);
 }
 
+/* Whether something was said that makes sense with a verified server only. */
 static bool has_certificates(const tp_config *config)
 {
-    return tp__config_text(config, TP_OPT_TLS_CA) != NULL ||
-           tp__config_text(config, TP_OPT_TLS_CERT) != NULL ||
-           tp__config_text(config, TP_OPT_TLS_KEY) != NULL;
+    static const enum tp_option_id ids[] = {TP_OPT_TLS_CA, TP_OPT_TLS_CERT, TP_OPT_TLS_KEY,
+                                            TP_OPT_TLS_CRL, TP_OPT_TLS_SERVER_NAME};
+    for (size_t i = 0; i < sizeof ids / sizeof *ids; i++) {
+        if (tp__config_text(config, ids[i]) != NULL) {
+            return true;
+        }
+    }
+    return false;
 }
 
 static enum tp_status contradict(const tp_config *config, enum tp_option_id a, enum tp_option_id b,
@@ -114,59 +121,130 @@ static bool verify_is_off(const tp_config *config, const char *mode)
            !tp__config_true(config, TP_OPT_TLS_VERIFY);
 }
 
-static enum tp_status load_certificates(tp_config *config, struct tp_error *err)
+/* --------------------------------------------------------------------- checks */
+
+static enum tp_status needs(const tp_config *config, enum tp_option_id id, const char *what,
+                            struct tp_error *err)
 {
-    char ca[TP_LABEL_ROOM], cert[TP_LABEL_ROOM], key[TP_LABEL_ROOM];
+    char label[TP_LABEL_ROOM];
+    tp__config_label_of(config, id, label);
+    return tp__error_set(err, TP_ERR_VALIDATION, "%s %s", label, what);
+}
+
+static bool requires_binding(const tp_config *config)
+{
+    const char *binding = tp__config_text(config, TP_OPT_TLS_CHANNEL_BINDING);
+    return binding != NULL && is(binding, "require");
+}
+
+/* What libpq would refuse at each connection, or what would say nothing. */
+static enum tp_status check_mode(const tp_config *config, const char *mode, struct tp_error *err)
+{
+    const char *most = tp__config_libpq(config, "ssl_max_protocol_version");
+    const char *least = tp__config_text(config, TP_OPT_TLS_MIN_VERSION);
+    if (requires_binding(config) && !encrypts(mode)) {
+        return needs(config, TP_OPT_TLS_CHANNEL_BINDING,
+                     "(require) needs TLS: set tls, or tls.mode to require or more", err);
+    }
+    if (most != NULL && least != NULL && strcasecmp(most, least) < 0) {
+        return needs(config, TP_OPT_TLS_MIN_VERSION,
+                     "is higher than libpq's ssl_max_protocol_version", err);
+    }
+    return TP_OK;
+}
+
+/* ---------------------------------------------------------------- certificates */
+
+/* What the server is verified by. */
+struct trust {
+    const char *ca; /* the user's; NULL: `use` says */
+    struct tp_keyring_use use;
+    char *preferred; /* SSL_CERT_FILE; owned */
+};
+
+static enum tp_status use_system_bundle(tp_config *config, const char *mode, struct trust *trust,
+                                        struct tp_error *err)
+{
+    trust->preferred = tp__config_env(config, "SSL_CERT_FILE");
+    trust->use.bundle = tp__tls_system_bundle(trust->preferred);
+    if (trust->use.bundle != NULL) {
+        return TP_OK;
+    }
+    return tp__error_set(err, TP_ERR_TLS,
+                         "TLS mode %s needs certificates to trust, and the system has none "
+                         "where they are usually kept: set tls.ca or DB_SSL_CA",
+                         mode);
+}
+
+static enum tp_status choose_trust(tp_config *config, const char *mode, struct trust *trust,
+                                   struct tp_error *err)
+{
+    char label[TP_LABEL_ROOM];
+    trust->ca = tp__config_text(config, TP_OPT_TLS_CA);
+    bool system = trust->ca != NULL && is(trust->ca, "system");
+    if (system) {
+        trust->ca = NULL;
+    }
+    trust->use.trusts = true;
+    if (verify_is_off(config, mode)) {
+        trust->use.trusts = false;
+        tp__config_label_of(config, TP_OPT_TLS_VERIFY, label);
+        tp__config_warn(config,
+                        "%s switches the verification of the server's certificate off: "
+                        "anybody on the way can read and change what is sent",
+                        label);
+    } else if (trust->ca == NULL && (system || verifies(mode))) {
+        return use_system_bundle(config, mode, trust, err);
+    }
+    bool verified = trust->use.trusts && (trust->ca != NULL || trust->use.bundle != NULL);
+    if (!verified && tp__config_text(config, TP_OPT_TLS_CRL) != NULL) {
+        return needs(config, TP_OPT_TLS_CRL,
+                     "says nothing while the server is not verified: set tls.ca, or tls.mode to "
+                     "verify-full",
+                     err);
+    }
+    return TP_OK;
+}
+
+static enum tp_status load_certificates(tp_config *config, const struct trust *trust,
+                                        struct tp_error *err)
+{
+    char ca[TP_LABEL_ROOM], cert[TP_LABEL_ROOM], key[TP_LABEL_ROOM], crl[TP_LABEL_ROOM];
     tp__config_label_of(config, TP_OPT_TLS_CA, ca);
     tp__config_label_of(config, TP_OPT_TLS_CERT, cert);
     tp__config_label_of(config, TP_OPT_TLS_KEY, key);
+    tp__config_label_of(config, TP_OPT_TLS_CRL, crl);
     const struct tp_tls_source source = {
-        .ca = tp__config_text(config, TP_OPT_TLS_CA),
+        .ca = trust->ca,
         .cert = tp__config_text(config, TP_OPT_TLS_CERT),
         .key = tp__config_text(config, TP_OPT_TLS_KEY),
         .ca_label = ca,
         .cert_label = cert,
         .key_label = key,
         .key_password = tp__config_libpq(config, "sslpassword"),
+        .crl = tp__config_text(config, TP_OPT_TLS_CRL),
+        .crl_label = crl,
     };
-    return tp__tls_load(&config->tls, &source, err);
-}
-
-static enum tp_status use_system_bundle(tp_config *config, const char *mode, struct tp_error *err)
-{
-    char *preferred = tp__config_env(config, "SSL_CERT_FILE");
-    const char *bundle = tp__tls_system_bundle(preferred);
-    enum tp_status status = TP_OK;
-    if (bundle == NULL) {
-        status = tp__error_set(err, TP_ERR_TLS,
-                               "TLS mode %s needs certificates to trust, and the system has none "
-                               "where they are usually kept: set tls.ca or DB_SSL_CA",
-                               mode);
-    } else {
-        config->root_certificate = strdup(bundle);
-        config->memory_short = config->memory_short || config->root_certificate == NULL;
+    enum tp_status status = tp__keyring_new(&config->keyring, &source, &trust->use, err);
+    if (status == TP_OK && tp__keyring_tls(config->keyring)->stranger) {
+        tp__config_warn(config,
+                        "the certificate of %s was issued by none of %s: that is right only when "
+                        "the server trusts another authority for its clients",
+                        cert, ca);
     }
-    tp__secret_free(preferred);
     return status;
 }
 
-static enum tp_status choose_root(tp_config *config, const char *mode, struct tp_error *err)
+static enum tp_status resolve_certificates(tp_config *config, const char *mode,
+                                           struct tp_error *err)
 {
-    if (verify_is_off(config, mode)) {
-        char label[TP_LABEL_ROOM];
-        tp__config_label_of(config, TP_OPT_TLS_VERIFY, label);
-        tp__config_warn(config,
-                        "%s switches the verification of the server's certificate off: "
-                        "anybody on the way can read and change what is sent",
-                        label);
-        return TP_OK;
+    struct trust trust = {.preferred = NULL};
+    enum tp_status status = choose_trust(config, mode, &trust, err);
+    if (status == TP_OK) {
+        status = load_certificates(config, &trust, err);
     }
-    if (config->tls.ca.path[0] != '\0') {
-        config->root_certificate = strdup(config->tls.ca.path);
-        config->memory_short = config->memory_short || config->root_certificate == NULL;
-        return TP_OK;
-    }
-    return verifies(mode) ? use_system_bundle(config, mode, err) : TP_OK;
+    tp__secret_free(trust.preferred);
+    return status;
 }
 
 enum tp_status tp__config_resolve_tls(tp_config *config, struct tp_error *err)
@@ -176,9 +254,11 @@ enum tp_status tp__config_resolve_tls(tp_config *config, struct tp_error *err)
         return TP_OK;
     }
     enum tp_status status = choose_mode(config, &mode, err);
+    if (status == TP_OK) {
+        status = check_mode(config, mode, err);
+    }
     if (status == TP_OK && !is(mode, "disable")) {
-        status = load_certificates(config, err);
-        status = status != TP_OK ? status : choose_root(config, mode, err);
+        status = resolve_certificates(config, mode, err);
     }
     if (status == TP_OK) {
         tp__config_work_out(config, TP_OPT_TLS, is(mode, "disable") ? "false" : "true");

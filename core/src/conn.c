@@ -55,6 +55,11 @@ int64_t tp__conn_deadline(const struct tp_conn *conn)
     return again ? conn->cancel_again : conn->deadline;
 }
 
+void *tp__conn_owner(const struct tp_conn *conn)
+{
+    return conn->env.ctx;
+}
+
 bool tp__conn_is_ready(const struct tp_conn *conn)
 {
     return conn->state == TP_CONN_READY;

@@ -19,6 +19,7 @@
 #include "poller.h"
 #include "statements.h"
 #include "tidepool.h"
+#include "tls_keyring.h"
 #include "wake.h"
 
 struct tp_conn;
@@ -26,6 +27,7 @@ struct tp_conn;
 /* What a connection needs from around it; copied. */
 struct tp_conn_env {
     const tp_config *config;
+    struct tp_keyring *keyring; /* counted by the connection until it is made; NULL: no TLS */
     struct tp_catalog *catalog; /* borrowed, outlives the connection */
     struct tp_wake *wake;       /* rung when an errand is done; borrowed, outlives the connection */
     /* Told of notices; may be NULL. `text` is borrowed for the call. */
@@ -44,6 +46,9 @@ void tp__conn_close(struct tp_conn *conn, bool forked);
 /* Moves connecting on. TP_WAIT, TP_DONE (ready), TP_FAILED. */
 enum tp_step tp__conn_step_open(struct tp_conn *conn, struct tp_error *err);
 
+/* How a connection that was just made is encrypted: all but what concerns the keyring. */
+void tp__conn_describe_tls(const struct tp_conn *conn, struct tp_tls_state *out);
+
 /* What to wait for after TP_WAIT. */
 int tp__conn_fd(const struct tp_conn *conn);
 int tp__conn_events(const struct tp_conn *conn);
@@ -51,6 +56,8 @@ int tp__conn_events(const struct tp_conn *conn);
 struct tp_watch *tp__conn_watch(struct tp_conn *conn);
 int64_t tp__conn_deadline(const struct tp_conn *conn); /* of connecting or mending */
 
+/* The `ctx` that it was opened with. */
+void *tp__conn_owner(const struct tp_conn *conn);
 bool tp__conn_is_ready(const struct tp_conn *conn);
 bool tp__conn_is_lost(const struct tp_conn *conn);
 int tp__conn_pid(const struct tp_conn *conn);

@@ -60,6 +60,7 @@ struct tp_conn {
     int events;
     int64_t deadline; /* of connecting or mending */
     struct tp_resolve *resolve;
+    struct tp_buf names;       /* for libpq's "host", where tls.server_name stands for the hosts */
     struct tp_conn *inherited; /* in a forked child: the next one that is the parent's */
 
     /* the request under way */
@@ -129,6 +130,14 @@ void tp__conn_set_state(struct tp_conn *conn, enum tp_conn_state state);
 void tp__conn_lose(struct tp_conn *conn, enum tp_status kind, const char *why);
 /* The first line of what libpq says of the connection, cleaned. */
 void tp__conn_libpq_message(const struct tp_conn *conn, char *out, size_t room);
+/* --- conn_tls.c ----------------------------------------------------------------- */
+
+/* Hosts for libpq beside these addresses: tls.server_name for each that is reached by an
+ * address, sockets as they are. Borrowed from the connection; NULL: no memory. */
+const char *tp__conn_server_names(struct tp_conn *conn, const char *hosts, const char *addresses);
+/* What to do about an error of TLS whose reason libpq does not tell; or NULL. */
+const char *tp__conn_tls_hint(const char *message);
+
 /* --- conn_ask.c and conn_answer.c --------------------------------------------- */
 
 /* What comes on the wire beside rows; the context is the connection. */

@@ -67,7 +67,7 @@ static bool may_pass(const struct tp_error *err)
 static bool speaks_of_tls(const char *text)
 {
     bool tls = strstr(text, "SSL") != NULL || strstr(text, "certificate") != NULL ||
-               strstr(text, "private key") != NULL;
+               strstr(text, "private key") != NULL || strstr(text, "channel binding") != NULL;
     return tls && strstr(text, "SYSCALL") == NULL;
 }
 
@@ -91,6 +91,8 @@ static enum tp_step open_failed(struct tp_conn *conn, struct tp_error *err)
     tp__text_copy_n(line, sizeof line, shown, strcspn(shown, "\n"));
     tp__error_set(err, code[0] == '\0' && speaks_of_tls(line) ? TP_ERR_TLS : TP_ERR_CONNECTION,
                   "could not connect: %s", line);
+    if (err->kind == TP_ERR_TLS)
+        tp__text_copy(err->hint, sizeof err->hint, tp__conn_tls_hint(line));
     memcpy(err->code, code, sizeof err->code);
     if (code[0] != '\0')
         tp__text_copy(err->severity, sizeof err->severity, "FATAL");
@@ -155,6 +157,21 @@ static void collect_parameters(const struct tp_conn *conn, struct parameters *ou
     put(out, "gssencmode", "disable");
     for (size_t i = 0; info.keywords[i] != NULL; i++)
         put(out, info.keywords[i], info.values[i]);
+    struct tp_tls_parameter files[TP_TLS_PARAMETERS];
+    tp__keyring_parameters(conn->env.keyring, files);
+    for (size_t i = 0; i < TP_TLS_PARAMETERS; i++) {
+        if (strcmp(files[i].value, TP_TLS_NO_FILE) != 0) /* as the configuration has it */
+            put(out, files[i].keyword, files[i].value);
+    }
+}
+
+/* The names are asked for and verified, the addresses are connected to. */
+static void put_hosts(struct tp_conn *conn, struct parameters *out, const char *hosts,
+                      const char *addresses)
+{
+    const char *name = tp__config_settings(conn->env.config)->tls_server_name;
+    const char *names = name != NULL ? tp__conn_server_names(conn, hosts, addresses) : hosts;
+    put(out, "host", names != NULL ? names : hosts);
 }
 
 static enum tp_step begin_connecting(struct tp_conn *conn, struct parameters *with,
@@ -187,7 +204,7 @@ static enum tp_step resolved(struct tp_conn *conn, struct tp_error *err)
         return TP_FAILED;
     }
     collect_parameters(conn, &with);
-    put(&with, "host", hosts);
+    put_hosts(conn, &with, hosts, addresses);
     put(&with, "hostaddr", addresses);
     put(&with, "port", ports);
     return begin_connecting(conn, &with, err);
@@ -195,6 +212,8 @@ static enum tp_step resolved(struct tp_conn *conn, struct tp_error *err)
 
 static enum tp_step connected(struct tp_conn *conn, struct tp_error *err)
 {
+    tp__keyring_release(conn->env.keyring);
+    conn->env.keyring = NULL;
     PQsetErrorVerbosity(conn->pg, PQERRORS_DEFAULT);
     if (PQsetnonblocking(conn->pg, 1) != 0)
         return open_failed(conn, err);
@@ -252,6 +271,8 @@ enum tp_step tp__conn_step_open(struct tp_conn *conn, struct tp_error *err)
     if (conn->resolve == NULL) {
         struct parameters with;
         collect_parameters(conn, &with);
+        if (parameter(conn, "hostaddr") != NULL)
+            put_hosts(conn, &with, parameter(conn, "host"), parameter(conn, "hostaddr"));
         return begin_connecting(conn, &with, err);
     }
     return tp__resolve_done(conn->resolve) ? resolved(conn, err) : TP_WAIT;
@@ -267,6 +288,7 @@ struct tp_conn *tp__conn_open(const struct tp_conn_env *env, struct tp_error *er
         return NULL;
     }
     conn->env = *env;
+    tp__keyring_retain(conn->env.keyring);
     conn->state = TP_CONN_RESOLVING;
     conn->most_bytes = GREETING_AT_MOST;
     conn->traces_most =
@@ -275,7 +297,8 @@ struct tp_conn *tp__conn_open(const struct tp_conn_env *env, struct tp_error *er
     conn->traces = conn->traces_least;
     conn->deadline = tp__after(tp_now(), settings->connect_timeout_us);
     const char *hosts = parameter(conn, "host");
-    if (parameter(conn, "hostaddr") != NULL || !tp__resolve_needed(hosts))
+    bool renamed = hosts != NULL && settings->tls_server_name != NULL;
+    if (parameter(conn, "hostaddr") != NULL || (!renamed && !tp__resolve_needed(hosts)))
         return conn;
     conn->resolve = tp__resolve_start(hosts, parameter(conn, "port"), env->wake);
     if (conn->resolve == NULL) {
@@ -315,6 +338,8 @@ void tp__conn_close(struct tp_conn *conn, bool forked)
         return;
     }
     tp__resolve_free(conn->resolve);
+    tp__buf_free(&conn->names);
+    tp__keyring_release(conn->env.keyring);
     tp__conn_cancel_behind(conn);
     tp__conn_forget_cancel(conn);
     if (conn->pg != NULL)

@@ -31,12 +31,15 @@ static void *open_connection(void *ctx, struct tp_error *err)
     struct tp_database *database = ctx;
     struct tp_conn_env env = {
         .config = database->config,
+        .keyring = tp__database_keyring(database),
         .catalog = &database->catalog,
         .wake = database->pool->wake,
         .notice = on_notice,
         .ctx = database,
     };
-    return tp__conn_open(&env, err);
+    struct tp_conn *conn = tp__conn_open(&env, err);
+    tp__keyring_release(env.keyring);
+    return conn;
 }
 
 static enum tp_step step_chore(struct tp_conn *conn, enum tp_chore chore, int ready,
@@ -60,8 +63,13 @@ static enum tp_step step_connection(void *connection, enum tp_chore chore, int r
     wait->fd = tp__conn_fd(connection);
     wait->events = tp__conn_events(connection);
     wait->deadline = tp__conn_deadline(connection);
-    if (step == TP_DONE)
+    if (step == TP_DONE) {
+        struct tp_database *database = tp__conn_owner(connection);
         wait->backend_pid = tp__conn_pid(connection);
+        if (chore == TP_CHORE_OPEN)
+            tp__database_note_tls(database, connection);
+        tp__database_watch_certificates(database);
+    }
     return step;
 }
 
@@ -97,6 +105,7 @@ static void free_database(void *ctx)
     tp__stale_deinit(&database->stale);
     tp__shelf_deinit(&database->shelf);
     tp__catalog_deinit(&database->catalog);
+    tp__keyring_release(database->tls.keyring);
     tp_config_free(database->config);
     free(database);
 }
@@ -177,6 +186,7 @@ struct tp_database *tp__database_open(tp_config *config, struct tp_error *err)
     tp__list_init(&database->shares);
     database->config = config;
     database->settings = settings;
+    database->tls.keyring = tp__keyring_retain(tp__config_keyring(config));
     database->pool->configured = settings->configured;
     database->pool->budget = budget;
     return database;

@@ -9,6 +9,14 @@
 #include "pool.h"
 #include "stale.h"
 
+/* What is in force of certificates, and what was seen of the server's; see database_tls.c. */
+struct tp_certificates {
+    struct tp_keyring *keyring; /* counted; NULL: TLS is off */
+    struct tp_tls_state seen;   /* of the connection that was made last */
+    char trouble[480];          /* why files that have changed are not used; or empty */
+    int64_t told_at;            /* when was last warned of certificates that end; 0: never */
+};
+
 struct tp_database {
     tp_config *config;
     const struct tp_settings *settings; /* borrowed from config */
@@ -16,6 +24,7 @@ struct tp_database {
     struct tp_stale stale;
     struct tp_shelf shelf; /* of descriptions */
     struct tp_catalog catalog;
+    struct tp_certificates tls; /* guarded by pool->lock */
 
     /* the registry's, guarded by its lock */
     struct tp_list registered;
@@ -27,6 +36,16 @@ struct tp_database {
 struct tp_database *tp__database_open(tp_config *config, struct tp_error *err);
 
 struct tp_database *tp__database_of(const tp_pool *pool);
+
+/* --- database_tls.c --------------------------------------------------------- */
+
+/* The certificates for a new connection, read anew if their files have changed: the caller's.
+ * Thread: the housekeeper. */
+struct tp_keyring *tp__database_keyring(struct tp_database *database);
+/* Notes how a connection that was made is encrypted. Thread: the housekeeper. */
+void tp__database_note_tls(struct tp_database *database, const struct tp_conn *conn);
+/* Warns of certificates that end soon, once a day. Thread: the housekeeper. */
+void tp__database_watch_certificates(struct tp_database *database);
 
 /* How a connection should go back, judged by its state: lost ones are closed, ones with
  * a statement under way or a transaction open, or with what a borrower may have left in the

@@ -17,6 +17,10 @@ const char *tp_event_name(enum tp_event_type type)
         return "notice";
     case TP_EVENT_ROLLBACK:
         return "rollback";
+    case TP_EVENT_TLS_EXPIRING:
+        return "tls_expiring";
+    case TP_EVENT_TLS_RELOAD:
+        return "tls_reload";
     }
     return "";
 }

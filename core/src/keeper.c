@@ -311,7 +311,7 @@ static void connect_failed(struct tp_slot *slot, const struct tp_error *err)
     disarm(pool, slot);
     tp__pool_close_connection(pool, connection);
     if (says_server_gone(err))
-        tp__pool_bump_epoch(pool);
+        tp__pool_bump_epoch(pool, TP_CLOSE_SERVER_GONE);
     pthread_mutex_lock(&pool->lock);
     tell_failure_locked(slot, err);
     pthread_mutex_unlock(&pool->lock);

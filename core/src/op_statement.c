@@ -177,7 +177,7 @@ void tp__op_statement_failed(tp_op *op)
 {
     op->error = *tp__conn_error(op->conn);
     if (is_code(&op->error, "57P02") || is_code(&op->error, "57P03"))
-        tp__pool_bump_epoch(op->pool);
+        tp__pool_bump_epoch(op->pool, TP_CLOSE_SERVER_GONE);
     if (is_stale_plan(op)) {
         if (is_code(&op->error, "26000"))
             tp__conn_forget_statements(op->conn);

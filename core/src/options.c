@@ -132,11 +132,22 @@ static const struct tp_option rows[TP_OPTIONS] = {
                                "Whether the server's certificate and host name are verified."),
     [TP_OPT_TLS_CA] =
         TEXT(TP_OPTION_STRING, "tls.ca", "DB_SSL_CA", "sslrootcert",
-             "Certificates to trust: a path, PEM or base64 of PEM; the system's when not said."),
+             "Certificates to trust: a path, PEM or base64 of PEM; \"system\" or not said: the "
+             "system's."),
     [TP_OPT_TLS_CERT] = TEXT(TP_OPTION_STRING, "tls.cert", "DB_SSL_CERT", "sslcert",
                              "Client certificate: a path, PEM or base64 of PEM."),
     [TP_OPT_TLS_KEY] = TEXT(TP_OPTION_SECRET, "tls.key", "DB_SSL_KEY", "sslkey",
                             "Private key of the client certificate: a path, PEM or base64 of PEM."),
+    [TP_OPT_TLS_CRL] = TEXT(TP_OPTION_STRING, "tls.crl", "", "sslcrl",
+                            "Certificates that were revoked: a path, PEM or base64 of PEM."),
+    [TP_OPT_TLS_SERVER_NAME] =
+        TEXT(TP_OPTION_STRING, "tls.server_name", "", "",
+             "Name that is asked for (SNI) and verified instead of host, which is connected to."),
+    [TP_OPT_TLS_MIN_VERSION] = CHOICE("tls.min_version", "", "ssl_min_protocol_version", "TLSv1.2",
+                                      "TLSv1.2|TLSv1.3", "The oldest version of TLS that will do."),
+    [TP_OPT_TLS_CHANNEL_BINDING] =
+        CHOICE("tls.channel_binding", "", "channel_binding", "prefer", "disable|prefer|require",
+               "Whether a password is given only within this very TLS connection (SCRAM)."),
     [TP_OPT_LOG_QUERIES] = FLAG("log.queries", "DB_LOG_QUERIES|DB_LOGGING", "false", "true",
                                 "Whether each query is logged (never its parameters)."),
     [TP_OPT_LOG_CONNECTIONS] = {{"log.connections", TP_OPTION_BOOL, "DB_LOG_CONNECTIONS", "",

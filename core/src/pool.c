@@ -160,7 +160,7 @@ bool tp__slot_is_worn_locked(const struct tp_slot *slot, int64_t now, enum tp_cl
     if (atomic_load_explicit(&slot->hangup, memory_order_relaxed))
         *why = TP_CLOSE_DEAD;
     else if (slot->epoch != atomic_load_explicit(&pool->epoch, memory_order_relaxed))
-        *why = TP_CLOSE_SERVER_GONE;
+        *why = (enum tp_close_reason)atomic_load(&pool->epoch_ended);
     else if (now >= slot->expires_at)
         *why = TP_CLOSE_MAX_LIFETIME;
     else if (pool->limits.max_uses > 0 && slot->uses >= pool->limits.max_uses)
@@ -511,8 +511,9 @@ void tp__pool_note_place(struct tp_slot *slot, const char *place, int line)
     pthread_mutex_unlock(&slot->pool->lock);
 }
 
-void tp__pool_bump_epoch(tp_pool *pool)
+void tp__pool_bump_epoch(tp_pool *pool, enum tp_close_reason why)
 {
+    atomic_store(&pool->epoch_ended, (int)why);
     atomic_fetch_add(&pool->epoch, 1);
     tp__wake_ring(pool->wake);
 }

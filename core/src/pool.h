@@ -170,6 +170,7 @@ struct tp_pool {
     int waiting;
     bool configured, draining, closed;
     _Atomic uint64_t epoch; /* bumped when the server is known to have gone */
+    atomic_int epoch_ended; /* enum tp_close_reason: why the last one ended */
 
     /* what it may have of all processes' connections: pool_budget.h */
     struct tp_budget *budget;            /* constant; NULL: as many as it likes */
@@ -277,8 +278,9 @@ void tp__pool_count_statement(tp_pool *pool, enum tp_statement_event event);
 void tp__pool_note_sql(struct tp_slot *slot, const char *sql, size_t len);
 void tp__pool_note_place(struct tp_slot *slot, const char *place, int line);
 
-/* Every connection made before now is replaced: the server was restarted. */
-void tp__pool_bump_epoch(tp_pool *pool);
+/* Every connection made before now is replaced, for this reason: the server was restarted,
+ * or the certificates are others. */
+void tp__pool_bump_epoch(tp_pool *pool, enum tp_close_reason why);
 
 void tp__pool_event(tp_pool *pool, enum tp_event_type type, int pid, int attempt, const char *code,
                     const char *fmt, ...) TP_PRINTF(6, 7);

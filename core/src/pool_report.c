@@ -169,6 +169,8 @@ const char *tp_close_reason_name(enum tp_close_reason reason)
         return "discarded";
     case TP_CLOSE_BUDGET:
         return "budget";
+    case TP_CLOSE_REPLACED:
+        return "replaced";
     case TP_CLOSE_REASONS:
         break;
     }

@@ -12,6 +12,7 @@
 #include "pipeline.h"
 #include "stats_table.h"
 #include "stream.h"
+#include "tls_table.h"
 
 static const char db_tag = 'd'; /* its address is the tag */
 
@@ -591,6 +592,7 @@ void tpb_db_open(lua_State *L)
     luaL_newlib(L, methods);
     tpb_set_awaited(L, awaited);
     tpb_client_set_acquire(L);
+    tpb_tls_set_methods(L);
     lua_pushvalue(L, -1);
     lua_setfield(L, -3, "__index");
     lua_remove(L, -2);

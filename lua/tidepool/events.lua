@@ -14,6 +14,8 @@ local names = {
     state = true,    -- the pool's state has changed; message has the new one
     notice = true,   -- the server sent a notice
     rollback = true, -- a connection came back in an open transaction
+    tls_expiring = true, -- a certificate ends soon; told once a day
+    tls_reload = true, -- files of certificates have changed; message tells whether they are used
     query = true,    -- a query has ended: {sql =, parameters =, duration_ms =, error =}
 }
 

@@ -89,11 +89,17 @@ local function on_query(state, settings)
     end
 end
 
+-- Logged whatever log.connections says.
+local warned = { tls_expiring = "warning", tls_reload = "warning" }
+
 local logged = { connect = "info", remove = "info", error = "warning" }
 
 -- What happens in a pool is told to all its database objects, and logged by the first that hears of it.
 local function on_event(state, settings)
     return function(event, first)
+        if first and warned[event.event] then
+            state.logger:write(warned[event.event], event.message, { event = event.event })
+        end
         if first and settings.connections and logged[event.event] then
             state.logger:write(logged[event.event], "connection " .. event.event,
                 { message = event.message, backend_pid = event.backend_pid, code = event.code })

@@ -6,7 +6,7 @@
 -- ------------------------------------------------------------------ values
 
 ---@alias tidepool.state_name "unconfigured"|"starting"|"connected"|"unreachable"|"draining"|"closed"
----@alias tidepool.event_name "connect"|"remove"|"error"|"retry"|"state"|"notice"|"rollback"|"query"
+---@alias tidepool.event_name "connect"|"remove"|"error"|"retry"|"state"|"notice"|"rollback"|"tls_expiring"|"tls_reload"|"query"
 ---@alias tidepool.transaction_state "idle"|"active"|"open"|"failed"|"unknown"|"inherited"
 ---@alias tidepool.error_kind
 ---| "database" # the server refused or failed a statement
@@ -133,6 +133,10 @@ function stream:close() end
 ---@field ca? string # certificates to trust: a path, PEM or base64 of PEM
 ---@field cert? string # client certificate: a path, PEM or base64 of PEM
 ---@field key? string # private key of the client certificate: a path, PEM or base64 of PEM
+---@field crl? string # certificates that were revoked: a path, PEM or base64 of PEM
+---@field server_name? string # asked for (SNI) and verified instead of host, which is connected to
+---@field min_version? "TLSv1.2"|"TLSv1.3"
+---@field channel_binding? "disable"|"prefer"|"require"
 
 ---@class tidepool.log_options
 ---@field queries? boolean # whether each query is logged
@@ -214,6 +218,7 @@ function stream:close() end
 ---@field pool_closed integer
 ---@field discarded integer
 ---@field budget integer
+---@field replaced integer # by db:reload_tls
 
 ---@class tidepool.stats
 ---@field total_connections integer
@@ -248,6 +253,40 @@ function stream:close() end
 ---@field is_connected boolean
 ---@field error_count integer # failed connects since the last good one
 ---@field last_error? tidepool.error
+
+---@class tidepool.certificate
+---@field subject string
+---@field issuer string
+---@field not_before string # "2027-01-31T12:00:00Z"
+---@field not_after string
+---@field days_left integer
+
+---@class tidepool.crl
+---@field next_update string
+---@field days_left integer
+
+---@class tidepool.tls_warning
+---@field name "tls_expiring"|"tls_reload"
+---@field message string
+---@field of? "server"|"cert"|"ca"|"crl"
+---@field days_left? integer
+
+---@class tidepool.tls
+---@field mode? string # tls.mode; nil when nothing is configured
+---@field version? string # of the connection that was made last, as the next three
+---@field cipher? string
+---@field bits? integer
+---@field server? tidepool.certificate
+---@field cert? tidepool.certificate # the client's
+---@field ca? tidepool.certificate # what the server is verified by
+---@field crl? tidepool.crl
+---@field warnings tidepool.tls_warning[]
+
+---@class tidepool.tls_values
+---@field ca? string
+---@field cert? string
+---@field key? string
+---@field crl? string
 
 ---@class tidepool.event
 ---@field event tidepool.event_name
@@ -562,6 +601,16 @@ function db:state() end
 
 ---@return tidepool.stats
 function db:stats() end
+
+---How connections are encrypted, and the certificates of both sides.
+---@return tidepool.tls
+function db:tls() end
+
+---Reads certificates and keys again, and replaces the connections that were made with the old ones.
+---@param values? tidepool.tls_values # new ones: paths, PEM or base64 of PEM
+---@return true? ok
+---@return tidepool.error? err
+function db:reload_tls(values) end
 
 ---The value of an option as text, "***" for a secret.
 ---@param name string

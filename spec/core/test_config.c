@@ -99,8 +99,8 @@ static void libpq_s_variables_fill_what_is_left_open(void **state)
           {0}},
          {">connect_timeout_ms=7000", "application_name=app", "options=-c geqo=off",
           "target_session_attrs=any", "krbsrvname=k", "client_encoding=UTF8"}},
-        {{{"PGHOST=h", "PGSSLMODE=require", "PGSSLCRL=/x/crl"}, {0}},
-         {"sslmode=require", "sslcrl=/x/crl"}},
+        {{{"PGHOST=h", "PGSSLMODE=require", "PGSSLCRLDIR=/x/crl"}, {0}},
+         {"sslmode=require", "sslcrldir=/x/crl"}},
         {{{"PGHOST=h", "PGSSLMODE=require", "DB_SSL=false"}, {0}}, {"sslmode=disable"}},
     };
     (void)state;

@@ -56,6 +56,7 @@ static int make_certificates(void **state)
     return 0;
 }
 
+/* check-length: table */
 static void tls_becomes_an_sslmode(void **state)
 {
     char ca[ROOM + 16];
@@ -68,6 +69,14 @@ static void tls_becomes_an_sslmode(void **state)
         {{{PARTS, "DB_SSL=true", "APP_ENV=production"}, {0}}, {"sslmode=verify-full"}},
         {{{PARTS, "DB_SSL=false", "APP_ENV=production"}, {0}}, {"sslmode=disable"}},
         {{{PARTS, "DB_SSL=true", ca}, {0}}, {"sslmode=verify-full"}},
+        {{{PARTS, "DB_SSL=true"}, {0}},
+         {"ssl_min_protocol_version=TLSv1.2", "channel_binding=prefer"}},
+        {{{URL("sslmode=require&channel_binding=require&ssl_min_protocol_version=TLSv1.3")}, {0}},
+         {"ssl_min_protocol_version=TLSv1.3", "channel_binding=require",
+          ">tls.min_version=TLSv1.3"}},
+        {{{URL("sslrootcert=system"), "SSL_CERT_FILE=/etc/passwd"}, {0}},
+         {"sslmode=verify-full", "sslrootcert=/etc/passwd"}},
+        {{{PARTS}, {"tls.server_name=db.example"}}, {"sslmode=verify-full", "host=h"}},
         /* verify */
         {{{PARTS, "DB_SSL=true", "DB_SSL_REJECT_UNAUTHORIZED=true"}, {0}}, {"sslmode=verify-full"}},
         {{{PARTS, "DB_SSL=true", "DB_SSL_REJECT_UNAUTHORIZED=false"}, {0}},
@@ -130,6 +139,23 @@ static void tls_mistakes_are_errors_at_once(void **state)
         {{{PARTS, "DB_SSL=true", cert, key}, {0}},
          TP_ERR_TLS,
          "DB_SSL_KEY does not match the certificate of DB_SSL_CERT"},
+        {{{URL("sslmode=require&sslcrl=/x")}, {0}},
+         TP_ERR_VALIDATION,
+         "sslcrl in DATABASE_URL says nothing while the server is not verified"},
+        {{{URL("sslmode=verify-full&sslcrl=/x")}, {0}},
+         TP_ERR_VALIDATION,
+         "sslcrl in DATABASE_URL is neither PEM"},
+        {{{URL("channel_binding=require&sslmode=prefer")}, {0}},
+         TP_ERR_VALIDATION,
+         "channel_binding in DATABASE_URL (require) needs TLS"},
+        {{{PARTS}, {"tls=true", "tls.min_version=TLSv1.1"}},
+         TP_ERR_VALIDATION,
+         "tls.min_version must be TLSv1.2 or TLSv1.3"},
+        {{{URL(
+              "sslmode=require&ssl_min_protocol_version=TLSv1.3&ssl_max_protocol_version=TLSv1.2")},
+          {0}},
+         TP_ERR_VALIDATION,
+         "ssl_min_protocol_version in DATABASE_URL is higher than"},
         {{{URL("sslrootcert=/no/such/file")}, {0}},
          TP_ERR_VALIDATION,
          "sslrootcert in DATABASE_URL is neither"},
@@ -176,7 +202,6 @@ static void files_of_the_home_directory_have_no_say(void **state)
         {{{URL("sslmode=prefer")}, {0}}, {"sslrootcert=" NO_FILE, "sslcert=" NO_FILE}},
         {{{URL("sslmode=verify-full"), "SSL_CERT_FILE=/etc/passwd"}, {0}},
          {"sslrootcert=/etc/passwd", "sslcert=" NO_FILE, "sslcrl=" NO_FILE}},
-        {{{URL("sslmode=require&sslcrl=/x")}, {0}}, {"sslcrl=/x"}},
         {{{URL("sslmode=require&sslcrldir=/x")}, {0}}, {"sslcrl", "sslcrldir=/x"}},
     };
     (void)state;

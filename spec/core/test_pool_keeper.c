@@ -556,7 +556,7 @@ static void a_new_epoch_replaces_every_connection(void **state)
     fake_start(&fake, &limits);
     take_all(&fake, held, 4);
     give_all(held, 3);
-    tp__pool_bump_epoch(fake.pool);
+    tp__pool_bump_epoch(fake.pool, TP_CLOSE_SERVER_GONE);
     AWAIT(fake_stats(&fake).closed[TP_CLOSE_SERVER_GONE] == 3);
     assert_int_equal(fake_stats(&fake).active, 1);
     fake_give(held[3], TP_FATE_KEEP);

@@ -121,7 +121,8 @@ static void base64_of(const char *text, char *out)
 
 static struct tp_tls_source source_of(const char *ca, const char *cert, const char *key)
 {
-    return (struct tp_tls_source){ca, cert, key, "DB_SSL_CA", "DB_SSL_CERT", "DB_SSL_KEY", NULL};
+    return (struct tp_tls_source){ca,           cert, key,  "DB_SSL_CA", "DB_SSL_CERT",
+                                  "DB_SSL_KEY", NULL, NULL, NULL};
 }
 
 /* Reads what libpq would read. */
@@ -229,7 +230,7 @@ static void line_breaks_may_be_written_as_escapes(void **state)
     assert_loads(&source, ca_pem, NULL, NULL);
 }
 
-static void paths_are_given_to_libpq_as_they_are(void **state)
+static void files_are_given_to_libpq_as_checked_copies(void **state)
 {
     (void)state;
     char ca[256], cert[256], key[256];
@@ -241,9 +242,10 @@ static void paths_are_given_to_libpq_as_they_are(void **state)
     struct tp_error err;
     tp__tls_init(&tls);
     assert_int_equal(tp__tls_load(&tls, &source, &err), TP_OK);
-    assert_string_equal(tls.ca.path, ca);
-    assert_string_equal(tls.key.path, key);
-    assert_int_equal(tls.key.fd, -1);
+    assert_int_equal(unlink(ca), 0);
+    assert_path_has(tls.ca.path, ca_pem);
+    assert_path_has(tls.key.path, key_pem);
+    assert_true(tls.ca.from_path && tls.key.from_path && !tls.crl.from_path);
     tp__tls_deinit(&tls);
     assert_int_equal(access(key, F_OK), 0); /* the user's file stays */
 }
@@ -445,7 +447,7 @@ int main(void)
         cmocka_unit_test(pem_text_is_taken),
         cmocka_unit_test(base64_of_pem_is_taken),
         cmocka_unit_test(line_breaks_may_be_written_as_escapes),
-        cmocka_unit_test(paths_are_given_to_libpq_as_they_are),
+        cmocka_unit_test(files_are_given_to_libpq_as_checked_copies),
         cmocka_unit_test(memory_becomes_a_sealed_private_memfd),
         cmocka_unit_test(dates_are_checked),
         cmocka_unit_test(a_key_must_match_its_certificate),
