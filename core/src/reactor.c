@@ -7,6 +7,10 @@
 #include "clock.h"
 #include "op_impl.h"
 
+/* What always finds more to do (rows that come faster than they are read, say) waits after a
+ * while all the same, so that the loop gets on. */
+enum { TURN_US = 1000 };
+
 struct tp_reactor {
     struct tp_poller poller;
     struct tp_bell bell;
@@ -159,6 +163,7 @@ void tp_op_use(tp_op *op, tp_reactor *reactor, uintptr_t owner)
 {
     tp__reactor_leave(op);
     op->waiter.owner = owner;
+    op->seat.turn_ends = 0;
     if (op->seat.reactor == reactor)
         return;
     tp_reactor_release(op->seat.reactor);
@@ -224,17 +229,41 @@ static void take_seat(tp_reactor *reactor, tp_op *op)
         call(reactor, op);
 }
 
+static bool is_turn_over(struct tp_seat *seat)
+{
+    int64_t now = tp_now();
+    if (seat->turn_ends == 0)
+        seat->turn_ends = now + TURN_US;
+    return now >= seat->turn_ends;
+}
+
+/* It goes on when the loop has looked at all others. */
+static enum tp_step let_others_go_on(tp_reactor *reactor, tp_op *op)
+{
+    struct tp_seat *seat = &op->seat;
+    seat->turn_ends = 0;
+    seat->taken = true;
+    reactor->waiting++;
+    if (!add_deadline(reactor, op, tp_now()))
+        call(reactor, op);
+    return TP_WAIT;
+}
+
 enum tp_step tp_reactor_step(tp_op *op)
 {
     tp_reactor *reactor = op->seat.reactor;
     int ready = op->seat.ready;
     tp__reactor_leave(op);
+    if (is_turn_over(&op->seat))
+        return let_others_go_on(reactor, op);
     op->seat.ready = 0;
     tp__bell_attend(&reactor->bell);
     enum tp_step step = tp_op_step(op, ready);
     tp__bell_leave(&reactor->bell);
-    if (step == TP_WAIT)
+    if (step == TP_WAIT) {
+        op->seat.turn_ends = 0;
         take_seat(reactor, op);
+    }
     return step;
 }
 

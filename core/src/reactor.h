@@ -21,6 +21,7 @@ struct tp_seat {
     int ready;           /* what is known of the descriptor */
     int64_t deadline;    /* TP_NEVER: it is not in the heap */
     size_t place;        /* in the heap */
+    int64_t turn_ends;   /* when it is to let others go on; 0: it has not gone on since it waited */
 };
 
 struct tp_bell *tp__reactor_bell(tp_reactor *reactor);

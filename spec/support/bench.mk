@@ -5,7 +5,7 @@
 # ONLY: groups of spec/bench/workloads.lua; PEERS: none, or keys of spec/bench/contestants.lua; DEADLINE: seconds that a
 # contestant has for one round.
 
-.PHONY: bench bench-build bench-deps
+.PHONY: bench bench-build bench-deps bench-loops
 
 bench_bin = $(OUT)/bench
 bench_c = contest libpq_main libpq_queries libpq_workers libpq_bulk pool_rate
@@ -18,6 +18,13 @@ bench: ## Measure speed and memory beside C on libpq and the peers that are inst
 	@$(LUA_ENV) LUA_CPATH='$(BENCH_CPATH)' spec/support/pg.sh run spec/bench/run.sh \
 		rounds=$(ROUNDS) only=$(ONLY) peers=$(PEERS) each_rows=$(EACH_ROWS) deadline=$(DEADLINE) \
 		bin=$(bench_bin) installed=$(abspath $(BUILD))/bench json=$(BUILD)/bench.json
+
+# What an event loop feels: first the figures of very many waiters, then those of whatever may hold it up.
+bench-loops: ## Measure what tidepool costs an event loop: ten thousand waiters, and a clock beside every trouble: LOOPS=luv MS=1000
+	@spec/support/deps.sh demo test
+	@spec/support/deps.sh luas openresty || echo 'tidepool: without what is not there'
+	@$(MAKE) -s $(parallel) all
+	@$(LUA_ENV) spec/support/pg.sh run spec/bench/loops.sh loops=$(LOOPS) ms=$(MS) only=$(ONLY)
 
 bench-deps: ## Install the peers that make bench compares with, as far as they can be had
 	@spec/bench/peers/install.sh $(abspath $(BUILD))/bench
