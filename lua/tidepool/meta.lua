@@ -6,7 +6,8 @@
 -- ------------------------------------------------------------------ values
 
 ---@alias tidepool.state_name "unconfigured"|"starting"|"connected"|"unreachable"|"draining"|"closed"
----@alias tidepool.event_name "connect"|"remove"|"error"|"retry"|"state"|"notice"|"rollback"|"tls_expiring"|"tls_reload"|"query"
+---@alias tidepool.event_name
+---| "connect"|"remove"|"error"|"retry"|"state"|"notice"|"rollback"|"tls_expiring"|"tls_reload"|"query"
 ---@alias tidepool.transaction_state "idle"|"active"|"open"|"failed"|"unknown"|"inherited"
 ---@alias tidepool.error_kind
 ---| "database" # the server refused or failed a statement
