@@ -41,7 +41,6 @@ local HOSTILE = [[
                 .. say("Z", "I"))
             c:receive(1)
         end,
-        ["a cleartext password"] = function(c) c:send(say("R", pack(">I4", 3))) c:receive(1) end,
         ["no TLS"] = function(c) c:send "N" c:receive(1) end,
         ["half of a TLS handshake"] = function(c) c:send "S" c:receive(5) c:send "\22\3\3\0\100\2\0\0\96" end,
         ["garbage in a TLS handshake"] = function(c) c:send("S" .. ("\200\1\0\255"):rep(5000)) c:receive(5) end,
@@ -154,7 +153,6 @@ describe("instead of a greeting", function()
         ["an error without end"] = { plain, refused }, ["endless notices"] = { plain, refused },
         ["endless settings"] = { plain, refused }, ["one endless notice"] = { plain, refused },
         ["a foreign encoding"] = { plain, refused },
-        ["a cleartext password"] = { "sslmode=disable&channel_binding=require", refused },
         ["no TLS"] = { "sslmode=require", encrypted },
         ["half of a TLS handshake"] = { "sslmode=require", encrypted },
         ["garbage in a TLS handshake"] = { "sslmode=require", encrypted },

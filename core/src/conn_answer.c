@@ -279,6 +279,8 @@ static enum tp_step collect(struct tp_conn *conn)
         }
         tp__conn_note_progress(conn);
         ExecStatusType status = PQresultStatus(pg);
+        if (conn->whole) /* this one is of another result */
+            conn->columns = NULL;
         if (status != PGRES_PIPELINE_SYNC)
             conn->whole = status != PGRES_SINGLE_TUPLE;
         enum tp_step step = take(conn, pg, status);
