@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Makes sure that the packages for tasks are there: deps.sh [build] [demo] [test] [luas] [openresty] [lint] [bench].
+# Makes sure that the packages for tasks are there: deps.sh [build] [demo] [test] [luas] [openresty] [lint] [fuzz] [bench].
 #
 # On Debian and its kin, with root or sudo, installs what is missing; silent and quick when nothing is. Elsewhere, or
 # without the rights, says exactly what is missing (by Debian's names) and ends with 1. A thing that is there without a
@@ -26,6 +26,9 @@ if dpkg-query -W -f '${db:Status-Status}\n' libluajit-5.1-2 2>/dev/null | grep -
 fi
 # shellcheck disable=SC2034
 lint=("${build[@]}" libcmocka-dev lua-check clang clang-format clang-tidy shellcheck)
+# libFuzzer is in clang's runtime, which is a package of its own.
+# shellcheck disable=SC2034
+fuzz=("${build[@]}" clang libclang-rt-dev)
 # Only what make bench compares with; it runs without.
 # shellcheck disable=SC2034
 bench=(lua-sql-postgres lua-dbi-postgresql python3-psycopg python3-psycopg2 python3-asyncpg python3-uvloop nodejs npm
@@ -48,6 +51,7 @@ present() {
         iso-codes) [ -f /usr/share/iso-codes/json/iso_3166-2.json ] ;;
         libcmocka-dev) pkg-config --exists cmocka ;;
         lua-check) command -v luacheck ;;
+        libclang-rt-dev) "$support/fuzz.sh" can clang ;;
         golang-go) command -v go ;;
         *) command -v "$1" ;;
     esac >/dev/null 2>&1
@@ -66,11 +70,11 @@ declare -A wanted=()
 [ $# -gt 0 ] || set -- build
 for task in "$@"; do
     case $task in
-        build | demo | test | luas | openresty | lint | bench)
+        build | demo | test | luas | openresty | lint | fuzz | bench)
             declare -n list=$task
             for package in "${list[@]}"; do wanted[$package]=1; done
             unset -n list ;;
-        *) echo "usage: deps.sh [build] [demo] [test] [luas] [openresty] [lint] [bench]" >&2; exit 2 ;;
+        *) echo "usage: deps.sh [build] [demo] [test] [luas] [openresty] [lint] [fuzz] [bench]" >&2; exit 2 ;;
     esac
 done
 mapfile -t missing < <(missing_of "${!wanted[@]}" | sort)

@@ -1,6 +1,6 @@
 # Checks that need no server. Each may be called alone.
 
-c_files = $(wildcard core/include/*.h core/src/*.[ch] lua/binding/*.[ch] spec/core/*.[ch] spec/binding/*.[ch] spec/support/*.[ch] spec/bench/*.[ch])
+c_files = $(wildcard core/include/*.h core/src/*.[ch] lua/binding/*.[ch] spec/core/*.[ch] spec/binding/*.[ch] spec/support/*.[ch] spec/bench/*.[ch] spec/fuzz/*.[ch])
 c_sources = $(filter %.c,$(c_files))
 lint_objects = $(patsubst %.c,$(OUT)/obj/%.o,$(c_sources))
 tidy_stamps = $(patsubst %.c,$(BUILD)/lint-tidy/%.ok,$(filter-out spec/%,$(c_sources)))

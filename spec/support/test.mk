@@ -18,7 +18,8 @@ other_luas = $(foreach v,5.1 5.2 5.3 5.5 jit,$(shell $(PKG_CONFIG) --exists lua$
 test: ## Install what is missing, build, and run all tests against a throwaway PostgreSQL (LUA_VERSION=5.1: of that Lua)
 	@spec/support/deps.sh test
 	@spec/support/deps.sh luas || echo 'tidepool: the tests run on the Luas that are there'
-	@$(if $(filter file,$(origin LUA_VERSION)),MAKE='$(MAKE)' spec/support/test_luas.sh 5.4 $(other_luas),$(MAKE) run-tests)
+	@spec/support/deps.sh fuzz || echo 'tidepool: the fuzz targets run where clang is there'
+	@$(if $(filter file,$(origin LUA_VERSION)),MAKE='$(MAKE)' spec/support/test_luas.sh 5.4 fuzz $(other_luas),$(MAKE) run-tests)
 
 test-asan: ## The same tests under AddressSanitizer, LeakSanitizer and UndefinedBehaviorSanitizer
 	@spec/support/deps.sh test

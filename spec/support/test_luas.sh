@@ -2,7 +2,7 @@
 # Runs the tests on several Luas: test_luas.sh VERSION...
 #
 # The first one alone, as many of its tests measure time; then the others, three at a time, each beside a server of its
-# own. The last line is the sum over all, the exit code says whether all is well.
+# own. "fuzz" stands for a short run of the fuzz targets, which is beside them and takes what time they leave. The last line is the sum over all, the exit code says whether all is well.
 set -uo pipefail
 
 make=${MAKE:-make}
@@ -11,7 +11,9 @@ outputs=$(mktemp -d)
 trap 'rm -rf "$outputs"' EXIT
 trap 'exit 130' INT TERM HUP
 
-test_lua() { "$make" LUA_VERSION="$1" run-tests; }
+test_lua() {
+    if [ "$1" = fuzz ]; then "$make" fuzz-smoke; else "$make" LUA_VERSION="$1" run-tests; fi
+}
 
 # The sum in an output; a run that ended without one counts as one failure.
 sum_of() { grep -E '^[0-9]+ passed, [0-9]+ failed, [0-9]+ skipped$' "$1" | tail -n 1 | grep . || echo '0 passed, 1 failed, 0 skipped'; }
@@ -20,8 +22,10 @@ first=$1
 shift
 test_lua "$first" 2>&1 | tee "$outputs/$first"
 
+at_most=3
 for version in "$@"; do
-    while [ "$(jobs -rp | wc -l)" -ge 3 ]; do wait -n; done
+    [ "$version" != fuzz ] || at_most=$((at_most + 1))
+    while [ "$(jobs -rp | wc -l)" -ge "$at_most" ]; do wait -n; done
     test_lua "$version" >"$outputs/$version" 2>&1 &
 done
 wait
@@ -31,7 +35,7 @@ for version in "$@"; do
 done
 
 echo
-for version in "$first" "$@"; do echo "lua$version: $(sum_of "$outputs/$version")"; done
+for version in "$first" "$@"; do echo "$([ "$version" = fuzz ] || echo lua)$version: $(sum_of "$outputs/$version")"; done
 echo
 for version in "$first" "$@"; do sum_of "$outputs/$version"; done |
     awk '{ p += $1; f += $3; s += $5 } END { print p " passed, " f " failed, " s " skipped"; exit f > 0 }'
