@@ -167,7 +167,7 @@ static enum tp_step reset_on(struct tp_conn *conn, int ready)
                 return wait_on(conn);
             if (step == TP_ROWS && conn->clearing != TP_CLEARING_OFF)
                 tp__conn_take_cleared(conn);
-            if (tp_now() > pause_at) {
+            if (conn->state == TP_CONN_ASKING && tp_now() > pause_at) {
                 conn->paused = true;
                 return wait_on(conn);
             }

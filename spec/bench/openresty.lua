@@ -118,14 +118,20 @@ local function measure(contestant, script, seconds)
     }
 end
 
--- Microseconds of processor time that one query takes a C program on libpq.
+-- A C program on libpq, without nginx and wrk: the processor time of one query, and how many there are in a second
+-- when sixteen workers share eight connections. No server for HTTP can answer more requests on the same machine.
 local function measure_c()
-    local output = server.sh(("printf 'W1 5000\\nW1 30000\\n' | %s/libpq"):format(settings.bin))
-    local answer
-    for line in output:gmatch "[^\n]+" do
-        answer = figures.parse(line) or answer
+    local function last_of(workload)
+        local answer
+        local command = "printf '%s 5000\\n%s 20000\\n' | %s/libpq"
+        local output = server.sh(command:format(workload, workload, settings.bin))
+        for line in output:gmatch "[^\n]+" do
+            answer = figures.parse(line) or answer
+        end
+        return answer
     end
-    return answer.cpu / answer.operations * 1e6
+    local one, many = last_of "W1", last_of "W5"
+    return { cpu = one.cpu / one.operations * 1e6, rate = many.operations / many.seconds }
 end
 
 local function median(contestant, name, base)
@@ -153,7 +159,7 @@ local function present()
 end
 
 local function run(list, script)
-    local c = {}
+    local c = { rounds = {} }
     for _, contestant in ipairs(list) do
         measure(contestant, script, 1) -- to warm up
     end
@@ -163,7 +169,7 @@ local function run(list, script)
             local contestant = list[(i + round - 2) % #list + 1]
             contestant.rounds[round] = measure(contestant, script, settings.seconds)
         end
-        c[round] = measure_c()
+        c.rounds[round] = measure_c()
     end
     return c
 end
@@ -180,12 +186,14 @@ local function tell(list, by_key, c)
         print(("%-14s %12.0f %10.2f %10.2f %16.1f"):format(contestant.label, median(contestant, "rate"),
             median(contestant, "p50"), median(contestant, "p99"), median(contestant, "cpu")))
     end
-    local c_cpu = figures.median(c)
-    print(("%-14s %12s %10s %10s %16.1f"):format("C on libpq", "", "", "", c_cpu))
+    local c_cpu = median(c, "cpu")
+    print(("%-14s %12.0f %10s %10s %16.1f   (queries)"):format("C on libpq", median(c, "rate"), "", "", c_cpu))
     print()
     local ours, hello, pgmoon = by_key.tidepool, by_key.hello, by_key.pgmoon
     if pgmoon then
         verdict("requests/s, as a multiple of pgmoon's", median(ours, "rate", pgmoon), 7, true)
+        print(("%-72s %8.2f"):format("queries/s of C on libpq without nginx, as a multiple of pgmoon's",
+            median(c, "rate", pgmoon)))
         verdict("p99, as a part of pgmoon's", median(ours, "p99", pgmoon), 1 / 3)
     end
     verdict("CPU per request, as a part of 2.5 times hello world's and C's query", median(ours, "cpu")
