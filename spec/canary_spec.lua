@@ -60,7 +60,7 @@ local PRELUDE = [[
     local function is(expected, outcome)
         if outcome ~= expected then error("expected " .. expected .. ", got " .. tostring(outcome), 2) end
     end
-    local quick = { acquire_timeout_ms = 100, min = 0, max = 1 }
+    local quick = { acquire_timeout_ms = 1000, min = 0, max = 1 }
     local noisy = { queries = true, connections = true, slow_ms = 1 }
 ]]
 
@@ -149,7 +149,7 @@ describe("a secret", function()
                 local before = environment[variable]
                 environment[variable] = text
                 run([[
-                    try { pool = quick, log = noisy }
+                    try { pool = { acquire_timeout_ms = 30, min = 0 }, log = noisy }
                     try(nil, function(db) return db:wait_ready(20) end)
                     for i = 1, 30 do show(i) end
                 ]], environment)
@@ -165,7 +165,8 @@ describe("a secret", function()
             local port = select(2, silent:getsockname())
             local function at(more)
                 local options = { host = "127.0.0.1", user = "canary", database = "d", password = SECRET, log = noisy,
-                    pool = { acquire_timeout_ms = 600, min = 0, max = 1 }, connect_timeout_ms = 200 }
+                    connect_timeout_ms = 100,
+                    pool = { acquire_timeout_ms = 250, min = 0, max = 1 } }
                 for name, value in pairs(more) do options[name] = value end
                 return options
             end

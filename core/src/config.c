@@ -347,7 +347,7 @@ void tp_config_free(tp_config *config)
     }
     free(config->libpq);
     free(config->warnings);
-    free(config->server_options);
+    tp__secret_free(config->server_options);
     free(config->keywords);
     free(config->keyword_values);
     tp__url_deinit(&config->url);

@@ -31,18 +31,17 @@ static enum tp_status build_server_options(tp_config *config, struct tp_error *e
 {
     const char *options = tp__config_text(config, TP_OPT_SERVER_OPTIONS);
     int64_t timeout = tp__config_number(config, TP_OPT_STATEMENT_TIMEOUT);
-    int made = 0;
-    if (timeout > 0) {
-        made = asprintf(&config->server_options, "%s%s-c statement_timeout=%lld",
-                        options != NULL ? options : "", options != NULL ? " " : "",
-                        (long long)timeout);
-    } else if (options != NULL) {
-        made = asprintf(&config->server_options, "%s", options);
-    }
-    if (made < 0) {
-        config->server_options = NULL;
+    if (timeout <= 0 && options == NULL)
+        return TP_OK;
+    /* All the room at once: it may be a secret, and growing would leave copies behind. */
+    size_t len = options != NULL ? strlen(options) : 0, room = len + 64;
+    config->server_options = malloc(room);
+    if (config->server_options == NULL)
         return tp__error_set(err, TP_ERR_MEMORY, "out of memory");
-    }
+    memcpy(config->server_options, options != NULL ? options : "", len + 1);
+    if (timeout > 0)
+        snprintf(config->server_options + len, room - len, "%s-c statement_timeout=%lld",
+                 options != NULL ? " " : "", (long long)timeout);
     return TP_OK;
 }
 
