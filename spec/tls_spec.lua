@@ -168,8 +168,8 @@ describe("a client certificate", function()
     end)
 end)
 
--- A program that takes one connection, answers its first message with ARG[1], and then prints in hexadecimal all that it
--- was sent.
+-- A program that takes one connection, answers its first message with ARG[1], and then prints in hexadecimal all that
+-- it was sent.
 local RECORDER = [[
     local uv = require "luv"
     local listener, got = uv.new_tcp(), {}

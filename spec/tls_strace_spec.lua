@@ -17,7 +17,8 @@ local PROGRAM = [[
     print(db:value "select 2")
     db:close()
 ]]
-local CALLS = "write,pwrite64,writev,pwritev,pwritev2,sendfile,splice,copy_file_range,vmsplice,memfd_create,mkdir,unlink"
+local CALLS = "write,pwrite64,writev,pwritev,pwritev2,sendfile,splice,copy_file_range,vmsplice,"
+    .. "memfd_create,mkdir,unlink"
 
 describe("a run with certificates as base64", function()
     local folder, environment, why_not

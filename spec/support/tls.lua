@@ -11,7 +11,7 @@ end
 -- The server takes a key only when nobody else can read it.
 local function make_certificate()
     local key, certificate = quote(server.pgdata .. "/server.key"), quote(server.pgdata .. "/server.crt")
-    local output, code = server.sh(("openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost "
+    local output, code = server.sh(("openssl req -x509 -newkey rsa:2048 -nodes -days 30 -subj /CN=localhost "
         .. "-keyout %s -out %s && chmod 600 %s && chown --reference=%s %s %s")
         :format(key, certificate, key, quote(server.pgdata), key, certificate))
     return code == 0, output
