@@ -55,6 +55,27 @@ loops.each(function(loop)
     end
 
     describe("each", function()
+        if not loop.blocks then
+            it("lets others go on, though the next rows are always there", function()
+                local db, over, turns = loop.open(), false, 0
+                loop.run(function()
+                    local rows = 0
+                    for_each(function(row)
+                        rows = rows + 1
+                        assert.equal(2000, #row.text:upper():lower():upper()) -- slower than the server
+                    end, db:each "select repeat('x', 2000) as text from generate_series(1, 20000)")
+                    over = true
+                    assert.equal(20000, rows)
+                end, function()
+                    while not over do
+                        loop.sleep(1)
+                        turns = turns + 1
+                    end
+                end)
+                assert.is_true(turns >= 40, turns .. " turns")
+            end)
+        end
+
         it("gives all rows in order, while others use the pool", loop.tasks(function()
             local db = loop.open()
             local seen, sum = 0, 0

@@ -162,7 +162,7 @@ static enum tp_step reset_on(struct tp_conn *conn, int ready)
              * long: those that are in memory would not be announced again. */
             if (tp__conn_step(conn, ready) == TP_WAIT)
                 return wait_on(conn);
-            if (tp_now() > pause_at) {
+            if (conn->state == TP_CONN_ASKING && tp_now() > pause_at) {
                 conn->paused = true;
                 return wait_on(conn);
             }

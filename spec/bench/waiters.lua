@@ -69,7 +69,7 @@ local function deadlines()
     end
     for i = 1, tasks do
         list[i] = function()
-            local timeout = 4000 + (i * 7919) % 2000
+            local timeout = 100 + math.floor(0.4 * tasks) + (i * 7919) % math.ceil(tasks / 5)
             local before = core.now()
             local connection, err = db:acquire(timeout)
             local after = core.now() - before - timeout
