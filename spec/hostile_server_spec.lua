@@ -1,5 +1,5 @@
---- A server that lies: whatever comes instead of an answer is an error within its deadline, takes little memory, and the
---- process goes on with a good server.
+--- A server that lies: whatever comes instead of an answer is an error within its deadline, takes little memory, and
+--- the process goes on with a good server.
 -- Only Lua 5.4: what reads the answers is the core, and the hostile server is written for that Lua.
 local tidepool = require "tidepool"
 local child = require "spec.support.child"
