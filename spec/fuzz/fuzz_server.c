@@ -218,10 +218,11 @@ static struct tp_param *params_for(const struct tp_description *description)
 
 static void execute(struct talk *talk, struct tp_description *description, bool keep)
 {
-    struct tp_execution execution = {.description = description, .keep = keep, .one_by_one = keep};
+    struct tp_execution execution = {.description = description, .keep = keep};
     struct tp_columns *found;
     if (description == NULL || !tp__conn_is_ready(talk->conn))
         return;
+    tp__conn_bound(talk->conn, 1 << 20, keep);
     struct tp_param *params = params_for(description);
     execution.params = params;
     if (!keep)
