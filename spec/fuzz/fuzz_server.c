@@ -347,6 +347,7 @@ static void talk_once(uint8_t which)
     fuzz_check(tp__conn_is_ready(talk.conn) || tp__conn_is_lost(talk.conn));
     tp__conn_close(talk.conn, false);
     fake_server_end(&server);
+    fuzz_check(fake_server_held == 0);
     tp__catalog_deinit(&talk.catalog);
 }
 
