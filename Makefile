@@ -112,7 +112,7 @@ demo: ## Install what is missing, build, and show tidepool at work on a throwawa
 	@$(LUA_ENV) spec/support/pg.sh run $(LUA) examples/demo/main.lua
 
 deps: ## Install what building, testing and checking need (Debian: root or sudo; elsewhere: say what is missing)
-	@spec/support/deps.sh demo test luas lint
+	@spec/support/deps.sh demo test luas lint fuzz
 
 include spec/support/test.mk spec/support/lint.mk spec/support/bench.mk spec/support/openresty.mk spec/support/fuzz.mk
 

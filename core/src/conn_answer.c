@@ -133,6 +133,7 @@ static enum tp_step take_rows(struct tp_conn *conn, PGresult *pg)
         PQclear(pg);
         return TP_WAIT;
     }
+    clear_rows(conn); /* behind an error there may be some that nobody takes */
     conn->pg_rows = pg;
     conn->next_row = 0;
     conn->complete = !single;

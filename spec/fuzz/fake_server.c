@@ -132,3 +132,33 @@ void fake_server_end(struct fake_server *server)
     while ((fd = accept4(server->listener, NULL, NULL, SOCK_CLOEXEC)) >= 0)
         close(fd);
 }
+
+/* ---------------------------------------------------------------- counting */
+
+long fake_server_held;
+
+PGresult *__wrap_PQgetResult(PGconn *conn)
+{
+    PGresult *result = __real_PQgetResult(conn);
+    fake_server_held += result != NULL;
+    return result;
+}
+
+void __wrap_PQclear(PGresult *result)
+{
+    fake_server_held -= result != NULL;
+    __real_PQclear(result);
+}
+
+int __wrap_PQgetCopyData(PGconn *conn, char **out, int async)
+{
+    int got = __real_PQgetCopyData(conn, out, async);
+    fake_server_held += *out != NULL;
+    return got;
+}
+
+void __wrap_PQfreemem(void *memory)
+{
+    fake_server_held -= memory != NULL;
+    __real_PQfreemem(memory);
+}

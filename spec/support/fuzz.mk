@@ -14,6 +14,7 @@ FUZZ_SMOKE_SECONDS ?= 30
 fuzz_flags = -fsanitize=address,undefined,fuzzer-no-link -fno-sanitize-recover=undefined
 OPTIMIZE.fuzz = -O1 -fno-omit-frame-pointer $(fuzz_flags)
 
+fuzz_wraps = $(foreach f,PQgetResult PQclear PQgetCopyData PQfreemem,-Wl,--wrap=$f)
 fuzz_helpers = $(patsubst %.c,$(OUT)/obj/%.o,$(filter-out spec/fuzz/fuzz_%,$(wildcard spec/fuzz/*.c)))
 fuzz_targets = $(patsubst spec/fuzz/%.c,$(OUT)/fuzz-bin/%,$(wildcard spec/fuzz/fuzz_*.c))
 fuzz_make = @$(MAKE) -s $(parallel) VARIANT=fuzz CC=$(FUZZ_CC)
@@ -49,6 +50,6 @@ $(OUT)/obj/spec/fuzz/%.o: TP_CPPFLAGS += -Ilua/binding
 
 $(OUT)/fuzz-bin/%: $(OUT)/obj/spec/fuzz/%.o $(fuzz_helpers) $(binding_objects) $(LIBRARY)
 	@mkdir -p $(@D)
-	$(CC) $(TP_CFLAGS) $(LDFLAGS) -fsanitize=fuzzer -o $@ $^ $(LIBS) $(LUA_LIBS) -lm
+	$(CC) $(TP_CFLAGS) $(LDFLAGS) -fsanitize=fuzzer $(fuzz_wraps) -o $@ $^ $(LIBS) $(LUA_LIBS) -lm
 
 -include $(patsubst $(OUT)/fuzz-bin/%,$(OUT)/obj/spec/fuzz/%.d,$(fuzz_targets)) $(fuzz_helpers:.o=.d)
