@@ -83,6 +83,33 @@ loops.each(function(loop)
         assert.same({ "first", "second", "asked again" }, order)
     end)
 
+    it("connections that are given back at once go to those who wait in their order", function()
+        local db = loop.open { pool = { min = 0, max = 4 } }
+        local order = {}
+        local function ask(name)
+            return function()
+                local conn = assert(db:acquire())
+                order[#order + 1] = name
+                loop.sleep(20)
+                conn:release()
+            end
+        end
+        loop.run(function()
+            local own = assert(db:acquire())
+            local conns = { assert(db:acquire()), assert(db:acquire()), assert(db:acquire()) }
+            for i, name in ipairs { "first", "second", "third" } do
+                loop.spawn(ask(name))
+                assert.is_true(loop.wait(function() return db:stats().waiting_requests == i end))
+            end
+            for _, conn in ipairs(conns) do
+                conn:release()
+            end
+            assert.equal(1, own:value "select 1") -- those three hear of it in the middle of this
+            own:release()
+        end)
+        assert.same(in_order and { "first", "second", "third" } or order, order)
+    end)
+
     it("the only one that waits goes on when another one, that does not wait, gives a connection back", function()
         local db = loop.open { pool = { min = 0, max = 1 } }
         local took

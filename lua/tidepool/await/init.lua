@@ -30,6 +30,7 @@ local function new_hub(adapter)
         tokens = {},     -- of parked tasks, by the key of the call
         early = {},      -- calls that could go on before their task was parked
         watched = false, -- a task waits for the descriptor
+        told = false,    -- it does not know yet that it may go on itself
     }, Hub)
     if adapter.shared then -- the token of a task that was ended is let go
         setmetatable(hub.tokens, { __mode = "v" })
@@ -38,31 +39,32 @@ local function new_hub(adapter)
     return hub
 end
 
--- Wakes those who may go on. Returns whether the leader is among them.
-local function dispatch(hub)
+-- Wakes those who may go on, in their order. The leader, which is not woken but rung for, is to go on before those
+-- behind it: they stay with the reactor until it looks.
+local function dispatch(hub, leads)
     local reactor, tokens, wake = hub.reactor, hub.tokens, hub.adapter.wake
-    local told_leader = false
-    local key = reactor:next()
-    while key do
+    while leads or not hub.told do
+        local key = reactor:next()
+        if not key then
+            return
+        end
         local token = tokens[key]
         tokens[key] = nil
         if token == nil then
             hub.early[key] = true
         elseif token == leader then
-            told_leader = true
+            hub.told = true
         else
             wake(token)
         end
-        key = reactor:next()
     end
-    return told_leader
 end
 
---- The same in the middle of a call, while another task may wait for the descriptor: it looks when it has nothing more
--- to wait for.
+--- The same in the middle of a call, while another task may wait for the descriptor: it looks when it may go on or has
+-- nothing more to wait for.
 function Hub:dispatch()
-    local told_leader = dispatch(self)
-    if self.watched and (told_leader or self.reactor:waiting() == 0) then
+    dispatch(self, false)
+    if self.watched and (self.told or self.reactor:waiting() == 0) then
         self.reactor:ring()
     end
 end
@@ -77,14 +79,14 @@ local function wait(hub)
         adapter.wait(reactor:fd(), reactor:sleep())
     end
     reactor:look()
-    dispatch(hub)
+    dispatch(hub, true)
 end
 
 -- A loop may end the wait by an error (it is being torn down): then nobody waits any more.
 local function wait_safely(hub)
     local ok, err = pcall(wait, hub)
     if not ok then
-        hub.watched = false
+        hub.watched, hub.told = false, false
         error(err, 0)
     end
 end
@@ -108,7 +110,7 @@ local function lead(hub, key)
     repeat
         wait_safely(hub)
     until tokens[key] == nil
-    hub.watched = false
+    hub.watched, hub.told = false, false
     if hub.reactor:waiting() > 0 then
         hand_over(hub)
     end

@@ -83,7 +83,8 @@ local function go_on()
         polled = nil
         return
     end
-    resume(task)
+    last = last + 1
+    queue[last] = task -- behind those that were woken before
     flush()
 end
 
