@@ -131,6 +131,20 @@ describe("the event", function()
         assert.equal("select 4", seen[3].sql)
     end)
 
+    it("overflow tells how many were dropped, before those that are left", function()
+        local lines = {}
+        local db = closing(open { limits = { events = 5 }, log = {
+            sink = function(level, message) lines[#lines + 1] = level == "warning" and message or nil end } })
+        assert.equal(1, db:value "select 1")
+        local notices, overflows = listen(db, "notice"), listen(db, "overflow")
+        assert(db:exec "do $$ begin for i in 1..12 loop raise notice 'the %', i; end loop; end $$")
+        assert.equal(1, #overflows)
+        assert.equal("7 events were dropped because nobody took them (limits.events = 5)", overflows[1].message)
+        assert.equal(5, #notices)
+        assert.equal("the 8", notices[1].message)
+        assert.same({ overflows[1].message }, lines)
+    end)
+
     it("query tells of the statements of a transaction, too", function()
         local db = closing(open())
         local seen = listen(db, "query")
@@ -145,8 +159,8 @@ describe("a handler", function()
     it("raises an error when its event is unknown, with those that are", function()
         local db = closing(open())
         assert.error_matches(function() db:on("conect", print) end,
-            "unknown event 'conect' %(known: connect, error, notice, query, remove, retry, rollback, state, "
-                .. "tls_expiring, tls_reload%)")
+            "unknown event 'conect' %(known: connect, error, notice, overflow, query, remove, retry, rollback, "
+                .. "state, tls_expiring, tls_reload%)")
         assert.error_matches(function() db:on(nil, print) end, "unknown event 'nil'")
     end)
 

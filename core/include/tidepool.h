@@ -166,6 +166,11 @@ typedef const char *tp_getenv_fn(void *ctx, const char *name);
 enum tp_status tp_config_resolve(tp_config *config, tp_getenv_fn *lookup, void *ctx,
                                  struct tp_error *err) TP_MUST_CHECK;
 
+/* The program makes the password of each new connection itself: what is said of passwords
+ * otherwise is not used. Operations that wait for a connection then ask for it (TP_PASSWORD), and
+ * nothing is connected that nobody waits for. Before tp_config_resolve. */
+void tp_config_ask_password(tp_config *config);
+
 /* Whether something says where the server is. Valid after tp_config_resolve. */
 bool tp_config_is_configured(const tp_config *config);
 
@@ -247,6 +252,11 @@ bool tp_tls_warning(const struct tp_tls_state *state, int64_t now, size_t i,
                     struct tp_tls_warning *out);
 /* Whole days from `now` to `then`, rounded down. */
 int tp_tls_days(int64_t then, int64_t now);
+
+/* Answers TP_PASSWORD: the password, which is copied, or, when it is NULL, why there is none.
+ * Errors: TP_ERR_VALIDATION: it came too late, or memory was short. Thread: any. */
+enum tp_status tp_pool_give_password(tp_pool *pool, uint64_t ticket, const char *password,
+                                     const struct tp_error *why);
 
 /* New certificates and keys; NULL: as before. Each is a path, PEM text or base64 of PEM. */
 struct tp_tls_values {
@@ -448,12 +458,13 @@ bool tp_hstore_walk(const char *text, size_t len, char *scratch, tp_hstore_visit
 typedef struct tp_op tp_op;
 
 enum tp_step {
-    TP_WAIT,   /* wait for tp_op_fd/_events or for tp_op_deadline, then step */
-    TP_ENCODE, /* parameter types are known: give the parameters, then step */
-    TP_ROWS,   /* rows have come: take them with tp_op_next_row, then step */
-    TP_RESULT, /* a statement is complete: look at its command and count, then step */
-    TP_SEND,   /* COPY FROM STDIN: give data, end or fail it, then step */
-    TP_DATA,   /* COPY TO STDOUT: take what has come with tp_op_copy_chunk, then step */
+    TP_WAIT,     /* wait for tp_op_fd/_events or for tp_op_deadline, then step */
+    TP_ENCODE,   /* parameter types are known: give the parameters, then step */
+    TP_PASSWORD, /* a new connection needs one (tp_config_ask_password): see to it, then step */
+    TP_ROWS,     /* rows have come: take them with tp_op_next_row, then step */
+    TP_RESULT,   /* a statement is complete: look at its command and count, then step */
+    TP_SEND,     /* COPY FROM STDIN: give data, end or fail it, then step */
+    TP_DATA,     /* COPY TO STDOUT: take what has come with tp_op_copy_chunk, then step */
     TP_DONE,
     TP_FAILED /* tp_op_error says why */
 };
@@ -540,6 +551,9 @@ int tp_op_fd(const tp_op *op);     /* may change between steps; -1: only the dea
 int tp_op_events(const tp_op *op); /* TP_READ | TP_WRITE */
 int64_t tp_op_deadline(const tp_op *op);
 
+/* After TP_PASSWORD: what to answer with tp_pool_give_password, now or later. */
+uint64_t tp_op_password_ticket(const tp_op *op);
+
 /* After TP_ENCODE: the type that the server expects of parameter i (from 0); one with oid 0
  * when there are too many parameters to ask. */
 int tp_op_param_count(const tp_op *op);
@@ -592,7 +606,7 @@ int64_t tp_op_elapsed(const tp_op *op);              /* µs from begin to end */
 
 /* The blocking driver: steps the operation and waits with poll(2), or parks
  * the thread while there is no fd, until it needs parameters or has ended.
- * Returns TP_ENCODE, TP_DONE or TP_FAILED. Thread: the operation's. */
+ * Returns what tp_op_step does, but never TP_WAIT. Thread: the operation's. */
 enum tp_step tp_drive(tp_op *op);
 
 /* No connection is needed for these two. A pause is done when the time has come; a drain as
@@ -723,6 +737,7 @@ enum tp_event_type {
     TP_EVENT_ROLLBACK,     /* a connection came back in an open transaction: text has
                               where it was acquired */
     TP_EVENT_TLS_EXPIRING, /* a certificate ends soon: text has which; told once a day */
+    TP_EVENT_OVERFLOW,     /* events were dropped (limits.events); text says how many */
     TP_EVENT_TLS_RELOAD    /* files of certificates have changed: text says whether what they
                               have now is used */
 };

@@ -398,6 +398,11 @@ enum tp_status tp_config_set(tp_config *config, const char *name, const char *va
     return tp__config_say(config, id, value, &(struct tp_said){TP_FROM_CODE, "", false}, err);
 }
 
+void tp_config_ask_password(tp_config *config)
+{
+    config->asks_password = true;
+}
+
 enum tp_status tp_config_set_url(tp_config *config, const char *url, struct tp_error *err)
 {
     if (tp__is_placeholder(url)) {

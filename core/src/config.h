@@ -19,6 +19,7 @@ struct tp_settings {
     int pool_min, pool_max, pool_max_waiting; /* max_waiting 0: no limit */
     int pool_max_total;                       /* 0: no limit */
     const char *pool_budget;                  /* NULL: the server's; borrowed */
+    bool asks_password;                       /* the program makes one for each connection */
     const char *tls_server_name;              /* NULL: the host's; borrowed */
     int64_t acquire_timeout_us;               /* 0: a caller does not wait at all */
     int64_t connect_timeout_us;               /* TP_NEVER: no limit */
@@ -31,6 +32,7 @@ struct tp_settings {
     int statement_cache_size;
     size_t most_sql_bytes, most_parameter_bytes; /* of one statement */
     int64_t most_rows, most_result_bytes;        /* INT64_MAX: no limit */
+    int most_events;                             /* that wait to be taken */
     int retry_attempts;
     int64_t retry_base_us, retry_max_us;
     bool log_queries, log_connections;

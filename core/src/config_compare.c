@@ -31,6 +31,10 @@ static bool is_meant(const tp_config *said, enum tp_option_id id)
 
 bool tp__config_differs(const tp_config *said, const tp_config *other, char *name, size_t room)
 {
+    if (said->asks_password != other->asks_password) {
+        snprintf(name, room, "password");
+        return true;
+    }
     for (int i = 0; i < TP_OPTIONS; i++) {
         enum tp_option_id id = (enum tp_option_id)i;
         if (is_meant(said, id) && !same(&said->values[id], &other->values[id])) {

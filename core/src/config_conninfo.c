@@ -154,6 +154,7 @@ static void build_settings(tp_config *config)
         .pool_max_waiting = count_of(config, TP_OPT_MAX_WAITING),
         .pool_max_total = count_of(config, TP_OPT_MAX_TOTAL),
         .pool_budget = tp__config_text(config, TP_OPT_BUDGET),
+        .asks_password = config->asks_password,
         .tls_server_name =
             config->keyring != NULL ? tp__config_text(config, TP_OPT_TLS_SERVER_NAME) : NULL,
         .acquire_timeout_us = us_of(config, TP_OPT_ACQUIRE_TIMEOUT),
@@ -170,6 +171,7 @@ static void build_settings(tp_config *config)
         .most_parameter_bytes = (size_t)tp__config_number(config, TP_OPT_PARAMETER_BYTES),
         .most_rows = limit_of(config, TP_OPT_ROWS),
         .most_result_bytes = limit_of(config, TP_OPT_RESULT_BYTES),
+        .most_events = (int)tp__config_number(config, TP_OPT_EVENTS),
         .retry_attempts = count_of(config, TP_OPT_RETRY_ATTEMPTS),
         .retry_base_us = us_of(config, TP_OPT_RETRY_BASE),
         .retry_max_us = us_of(config, TP_OPT_RETRY_MAX),

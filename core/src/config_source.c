@@ -332,9 +332,9 @@ static bool has_password_file(tp_config *config)
  * server asks for one; PGPASSWORD has filled the password in by now. */
 static enum tp_status check_password(tp_config *config, struct tp_error *err)
 {
-    if (config->origin != TP_ORIGIN_PARTS || tp__config_text(config, TP_OPT_PASSWORD) != NULL ||
-        tp__config_only_sockets(config) || tp__config_text(config, TP_OPT_TLS_CERT) != NULL ||
-        has_password_file(config)) {
+    if (config->asks_password || config->origin != TP_ORIGIN_PARTS ||
+        tp__config_text(config, TP_OPT_PASSWORD) != NULL || tp__config_only_sockets(config) ||
+        tp__config_text(config, TP_OPT_TLS_CERT) != NULL || has_password_file(config)) {
         return TP_OK;
     }
     return tp__error_set(err, TP_ERR_VALIDATION,

@@ -54,6 +54,7 @@ struct tp_config {
     struct tp_value *libpq; /* one for each of libpq's keywords */
     struct tp_url url;      /* said in code */
     bool has_url, resolved, production;
+    bool asks_password;
     bool memory_short; /* an allocation failed where no status could say so */
     enum tp_origin origin;
     char **warnings;

@@ -27,6 +27,8 @@ struct tp_conn;
 /* What a connection needs from around it; copied. */
 struct tp_conn_env {
     const tp_config *config;
+    char *password; /* instead of the configuration's, or NULL; the connection's once it is opened,
+                       and wiped when libpq has it */
     struct tp_keyring *keyring; /* counted by the connection until it is made; NULL: no TLS */
     struct tp_catalog *catalog; /* borrowed, outlives the connection */
     struct tp_wake *wake;       /* rung when an errand is done; borrowed, outlives the connection */

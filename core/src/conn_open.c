@@ -14,6 +14,7 @@
 #include "conn_impl.h"
 #include "error.h"
 #include "sqltext.h"
+#include "url.h"
 
 enum {
     PARAMETERS_AT_MOST = 96,
@@ -157,6 +158,7 @@ static void collect_parameters(const struct tp_conn *conn, struct parameters *ou
     put(out, "gssencmode", "disable");
     for (size_t i = 0; info.keywords[i] != NULL; i++)
         put(out, info.keywords[i], info.values[i]);
+    put(out, "password", conn->env.password);
     struct tp_tls_parameter files[TP_TLS_PARAMETERS];
     tp__keyring_parameters(conn->env.keyring, files);
     for (size_t i = 0; i < TP_TLS_PARAMETERS; i++) {
@@ -174,12 +176,19 @@ static void put_hosts(struct tp_conn *conn, struct parameters *out, const char *
     put(out, "host", names != NULL ? names : hosts);
 }
 
+static void forget_password(struct tp_conn *conn)
+{
+    tp__secret_free(conn->env.password);
+    conn->env.password = NULL;
+}
+
 static enum tp_step begin_connecting(struct tp_conn *conn, struct parameters *with,
                                      struct tp_error *err)
 {
     with->keywords[with->count] = NULL;
     with->values[with->count] = NULL;
     conn->pg = PQconnectStartParams(with->keywords, with->values, 0);
+    forget_password(conn);
     if (conn->pg == NULL) {
         tp__error_set(err, TP_ERR_MEMORY, "out of memory for a connection");
         tp__conn_set_state(conn, TP_CONN_LOST);
@@ -302,6 +311,7 @@ struct tp_conn *tp__conn_open(const struct tp_conn_env *env, struct tp_error *er
         return conn;
     conn->resolve = tp__resolve_start(hosts, parameter(conn, "port"), env->wake);
     if (conn->resolve == NULL) {
+        conn->env.password = NULL; /* the caller's still */
         tp__conn_close(conn, false);
         tp__error_set(err, TP_ERR_CONNECTION, "no thread to resolve host names with");
         err->retryable = true;
@@ -338,6 +348,7 @@ void tp__conn_close(struct tp_conn *conn, bool forked)
         return;
     }
     tp__resolve_free(conn->resolve);
+    forget_password(conn);
     tp__buf_free(&conn->names);
     tp__keyring_release(conn->env.keyring);
     tp__conn_cancel_behind(conn);

@@ -11,6 +11,7 @@
 #include "op.h"
 #include "registry.h"
 #include "sqltext.h"
+#include "url.h"
 
 struct tp_database *tp__database_of(const tp_pool *pool)
 {
@@ -26,11 +27,33 @@ static void on_notice(void *ctx, int pid, const char *code, const char *text)
                    text != NULL ? text : "");
 }
 
+static struct tp_permit permit_connections(void *ctx, int wanted, int64_t now)
+{
+    struct tp_database *database = ctx;
+    return tp__passwords_permit(&database->passwords, wanted, now);
+}
+
+/* False: the program could not make one. */
+static bool take_password(struct tp_database *database, char **password, struct tp_error *err)
+{
+    *password = NULL;
+    if (!database->passwords.needed)
+        return true;
+    tp__pool_lock(database->pool);
+    *password = tp__passwords_take(&database->passwords, err);
+    pthread_mutex_unlock(&database->pool->lock);
+    return *password != NULL;
+}
+
 static void *open_connection(void *ctx, struct tp_error *err)
 {
     struct tp_database *database = ctx;
+    char *password;
+    if (!take_password(database, &password, err))
+        return NULL;
     struct tp_conn_env env = {
         .config = database->config,
+        .password = password,
         .keyring = tp__database_keyring(database),
         .catalog = &database->catalog,
         .wake = database->pool->wake,
@@ -39,6 +62,8 @@ static void *open_connection(void *ctx, struct tp_error *err)
     };
     struct tp_conn *conn = tp__conn_open(&env, err);
     tp__keyring_release(env.keyring);
+    if (conn == NULL)
+        tp__secret_free(password);
     return conn;
 }
 
@@ -96,6 +121,15 @@ static const struct tp_pool_vtable connections = {
     .socket = dup_socket,
 };
 
+static const struct tp_pool_vtable connections_by_permit = {
+    .open = open_connection,
+    .step = step_connection,
+    .look = look_at_connection,
+    .close = close_connection,
+    .socket = dup_socket,
+    .permit = permit_connections,
+};
+
 /* --------------------------------------------------------------------- open */
 
 static void free_database(void *ctx)
@@ -106,6 +140,7 @@ static void free_database(void *ctx)
     tp__shelf_deinit(&database->shelf);
     tp__catalog_deinit(&database->catalog);
     tp__keyring_release(database->tls.keyring);
+    tp__passwords_deinit(&database->passwords);
     tp_config_free(database->config);
     free(database);
 }
@@ -118,6 +153,7 @@ static struct tp_pool_limits limits_of(const struct tp_settings *settings)
         .min = settings->pool_min,
         .max = total > 0 && total < settings->pool_max ? total : settings->pool_max,
         .max_waiting = settings->pool_max_waiting,
+        .events = settings->most_events,
         .idle_timeout_us = settings->idle_timeout_us,
         .max_lifetime_us = settings->max_lifetime_us,
         .max_uses = settings->max_uses,
@@ -173,13 +209,15 @@ struct tp_database *tp__database_open(tp_config *config, struct tp_error *err)
         tp__error_set(err, TP_ERR_MEMORY, "out of memory for a pool");
         return NULL;
     }
-    if (tp__pool_new(&database->pool, &limits, &connections, database, free_database, err) !=
-        TP_OK) {
+    const struct tp_pool_vtable *vtable =
+        settings->asks_password ? &connections_by_permit : &connections;
+    if (tp__pool_new(&database->pool, &limits, vtable, database, free_database, err) != TP_OK) {
         tp__budget_free(budget);
         tp__shelf_deinit(&database->shelf);
         free(database);
         return NULL;
     }
+    tp__passwords_init(&database->passwords, settings);
     tp__stale_init(&database->stale);
     tp__catalog_init(&database->catalog);
     tp__list_init(&database->registered);
@@ -205,6 +243,18 @@ enum tp_status tp_pool_open(tp_pool **out, tp_config *config, struct tp_error *e
 const tp_config *tp_pool_config(const tp_pool *pool)
 {
     return tp__database_of(pool)->config;
+}
+
+enum tp_status tp_pool_give_password(tp_pool *pool, uint64_t ticket, const char *password,
+                                     const struct tp_error *why)
+{
+    struct tp_database *database = tp__database_of(pool);
+    tp__pool_lock(pool);
+    bool used = tp__passwords_answer(&database->passwords, ticket, password, why, tp_now());
+    pthread_mutex_unlock(&pool->lock);
+    if (used)
+        tp__wake_ring(pool->wake);
+    return used ? TP_OK : TP_ERR_VALIDATION;
 }
 
 /* Descriptions point to types, so they go with them. */

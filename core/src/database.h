@@ -6,6 +6,7 @@
 
 #include "config.h"
 #include "conn.h"
+#include "password.h"
 #include "pool.h"
 #include "stale.h"
 
@@ -24,7 +25,8 @@ struct tp_database {
     struct tp_stale stale;
     struct tp_shelf shelf; /* of descriptions */
     struct tp_catalog catalog;
-    struct tp_certificates tls; /* guarded by pool->lock */
+    struct tp_certificates tls;    /* guarded by pool->lock, as the next */
+    struct tp_passwords passwords; /* when the program makes them */
 
     /* the registry's, guarded by its lock */
     struct tp_list registered;

@@ -3,8 +3,9 @@
  * The housekeeper never calls into the program; it leaves events here and the
  * program takes them when it next calls. Several readers may read one queue, each of
  * which gets every event that comes after it has begun. When the queue is full the
- * oldest event is overwritten; a reader that had not taken it counts it as dropped.
- * Owns: nothing. Thread: any; it has a lock of its own that is held for a copy. A reader
+ * oldest event is overwritten; a reader that had not taken it counts it as dropped, and is told
+ * by an event of its own before the next one.
+ * Owns: the ring. Thread: any; it has a lock of its own that is held for a copy. A reader
  * may be used by several threads, which then share what there is. */
 #ifndef TP_EVENTS_H
 #define TP_EVENTS_H
@@ -14,7 +15,7 @@
 
 #include "tidepool.h"
 
-enum { TP_EVENTS_ROOM = 128 };
+enum { TP_EVENTS_ROOM = 128 }; /* where nobody says otherwise */
 
 /* How far one reader has come. */
 struct tp_reader {
@@ -24,13 +25,15 @@ struct tp_reader {
 
 struct tp_events {
     pthread_mutex_t lock;
-    _Atomic uint64_t written;             /* the n-th event is at n % ROOM; changed under lock */
-    uint64_t floor;                       /* events before this one are the parent process's */
-    struct tp_event ring[TP_EVENTS_ROOM]; /* guarded by lock */
-    bool had[TP_EVENTS_ROOM];             /* by some reader */
+    _Atomic uint64_t written; /* the n-th event is at n % room; changed under lock */
+    uint64_t floor;           /* events before this one are the parent process's */
+    struct tp_event *ring;    /* guarded by lock */
+    bool *had;                /* by some reader */
+    size_t room;              /* constant */
 };
 
-void tp__events_init(struct tp_events *events);
+/* False: no memory. */
+bool tp__events_init(struct tp_events *events, size_t room);
 void tp__events_deinit(struct tp_events *events);
 /* In a child of fork: the lock may be held by a thread that is not here, and what was not
  * taken yet is told in the parent. */

@@ -25,6 +25,8 @@ enum {
     /* A connection that was given back and is cleared or rolled back takes one round trip: who
      * waits is served by it sooner than by a new one, unless it takes longer than this. */
     MENDED_SOON_US = 20 * 1000,
+    /* Callers who are asked for something may be busy, or go away: then others are. */
+    ASK_OTHERS_US = 50 * 1000,
     EVENTS_AT_ONCE = 64
 };
 
@@ -152,6 +154,11 @@ static void reap_locked(tp_pool *pool, int64_t now)
 }
 
 /* --------------------------------------------------------------- connecting */
+
+static int64_t earlier(int64_t a, int64_t b)
+{
+    return a < b ? a : b;
+}
 
 /* When the next attempt may be made while connecting fails. */
 static int64_t next_attempt_locked(const tp_pool *pool)
@@ -317,6 +324,22 @@ static void connect_failed(struct tp_slot *slot, const struct tp_error *err)
     pthread_mutex_unlock(&pool->lock);
 }
 
+/* Where a permit is needed, nothing is begun that nobody waits for. */
+static int permitted_locked(tp_pool *pool, int wanted, int64_t now)
+{
+    if (pool->vtable->permit == NULL)
+        return wanted;
+    int demand = pool->waiting - pool->counts[TP_SLOT_OPENING];
+    demand = demand < 0 ? 0 : demand < wanted ? demand : wanted;
+    struct tp_permit permit = pool->vtable->permit(pool->ctx, demand, now);
+    pool->permit_due = permit.until;
+    if (permit.missing > 0) {
+        tp__pool_ask_waiters_locked(pool, permit.missing);
+        pool->permit_due = earlier(pool->permit_due, now + ASK_OTHERS_US);
+    }
+    return permit.count;
+}
+
 /* Takes places in the budget without the pool's lock; how many connections are due may have
  * changed meanwhile. */
 static void begin_connects(tp_pool *pool)
@@ -324,7 +347,7 @@ static void begin_connects(tp_pool *pool)
     struct tp_error err;
     int granted = 0, begun = 0;
     pthread_mutex_lock(&pool->lock);
-    int wanted = connects_due_locked(pool, tp_now());
+    int wanted = permitted_locked(pool, connects_due_locked(pool, tp_now()), tp_now());
     int demand = pool->waiting - pool->counts[TP_SLOT_OPENING];
     pthread_mutex_unlock(&pool->lock);
     enum tp_status status = tp__pool_budget_take(pool, wanted, demand, &granted, &err);
@@ -424,11 +447,6 @@ static void step_slots(tp_pool *pool, bool rung)
 
 /* --------------------------------------------------------------------- loop */
 
-static int64_t earlier(int64_t a, int64_t b)
-{
-    return a < b ? a : b;
-}
-
 static int64_t slot_due_locked(const struct tp_slot *slot, int64_t now)
 {
     const struct tp_pool_limits *limits = &slot->pool->limits;
@@ -460,7 +478,7 @@ static int64_t next_pass_due(tp_pool *pool)
 {
     pthread_mutex_lock(&pool->lock);
     int64_t soon, now = tp_now();
-    int64_t due = earlier(now + SLEEP_AT_MOST_US, pool->budget_due);
+    int64_t due = earlier(earlier(now + SLEEP_AT_MOST_US, pool->budget_due), pool->permit_due);
     for (int i = 0; i < pool->limits.max; i++)
         due = earlier(due, slot_due_locked(&pool->slots[i], now));
     if (pool->waiting > 0 && mended_soon_locked(pool, now, &soon) > 0)

@@ -150,6 +150,8 @@ enum tp_step tp_op_step(tp_op *op, int ready)
     switch (op->state) {
     case OP_DONE:
         return TP_DONE;
+    case OP_QUEUED:
+        return op->ticket != 0 ? TP_PASSWORD : TP_WAIT;
     case OP_ENCODING:
         return TP_ENCODE;
     case OP_ROWS:
@@ -182,6 +184,11 @@ static bool is_on_wire(const tp_op *op)
     default:
         return false;
     }
+}
+
+uint64_t tp_op_password_ticket(const tp_op *op)
+{
+    return op->ticket;
 }
 
 int tp_op_fd(const tp_op *op)
@@ -283,6 +290,7 @@ static void begin(tp_op *op, enum op_kind kind, int64_t deadline)
     op->attempts = 0;
     op->stale_retried = false;
     op->self_blocked = false;
+    op->ticket = 0;
     op->owned = false;
     op->in_tx = false;
     op->copying = false;

@@ -86,6 +86,16 @@ void tp__op_begin_acquire(tp_op *op)
     }
 }
 
+static uint64_t claim_password(const tp_op *op)
+{
+    if (!op->database->passwords.needed)
+        return 0;
+    tp__pool_lock(op->pool);
+    uint64_t ticket = tp__passwords_claim(&op->database->passwords, tp_now());
+    pthread_mutex_unlock(&op->pool->lock);
+    return ticket;
+}
+
 bool tp__op_step_queued(tp_op *op)
 {
     if (op->self_blocked) {
@@ -96,6 +106,7 @@ bool tp__op_step_queued(tp_op *op)
     }
     switch (tp__pool_poll(op->pool, &op->waiter, op->wait_until, &op->error)) {
     case TP_QUEUED:
+        op->ticket = claim_password(op);
         return false;
     case TP_ACQUIRED:
         take_slot(op);

@@ -50,8 +50,8 @@ static const struct tp_option rows[TP_OPTIONS] = {
                              "Name of the database; the user's name when not said."),
     [TP_OPT_USER] = TEXT(TP_OPTION_STRING, "user", "DB_USER|DB_USERNAME", "user",
                          "Role to connect as; the operating system's user when not said."),
-    [TP_OPT_PASSWORD] =
-        TEXT(TP_OPTION_SECRET, "password", "DB_PASSWORD", "password", "Password of the role."),
+    [TP_OPT_PASSWORD] = TEXT(TP_OPTION_SECRET, "password", "DB_PASSWORD", "password",
+                             "Password of the role; in code also a function that makes one."),
     [TP_OPT_HOSTADDR] =
         TEXT(TP_OPTION_STRING, "hostaddr", "", "hostaddr",
              "Numeric address to connect to, so that host is only used to verify the certificate."),
@@ -178,6 +178,8 @@ static const struct tp_option rows[TP_OPTIONS] = {
         NUMBER(TP_OPTION_INT, "limits.result_bytes", "", "", "1073741824", "1073741824", 0,
                INT64_C(1) << 40,
                "The most bytes of a result, unless the call says max_result_bytes; 0 is no limit."),
+    [TP_OPT_EVENTS] = NUMBER(TP_OPTION_INT, "limits.events", "", "", "128", "128", 1, 1000000,
+                             "The most events that wait for the program; older ones are dropped."),
     [TP_OPT_ALLOW_OLD_LIBPQ] = FLAG("allow_old_libpq", "TIDEPOOL_ALLOW_OLD_LIBPQ", "false", "false",
                                     "Whether a release of libpq that has CVE-2025-1094 will do."),
 };

@@ -125,6 +125,22 @@ void tp__pool_serve_locked(struct tp_slot *slot, int64_t now)
     tp__waiter_tell_locked(waiter);
 }
 
+void tp__pool_ask_waiters_locked(tp_pool *pool, int count)
+{
+    struct tp_list *node, *following;
+    TP_LIST_EACH(node, following, &pool->waiters)
+    {
+        struct tp_waiter *waiter = TP_CONTAINER(node, struct tp_waiter, link);
+        if (count == 0)
+            break;
+        if (waiter->asked)
+            continue;
+        waiter->asked = true;
+        tp__waiter_tell_locked(waiter);
+        count--;
+    }
+}
+
 static void refuse_waiter_locked(tp_pool *pool, struct tp_waiter *waiter, enum tp_status status)
 {
     waiter->failed = true;
@@ -222,7 +238,7 @@ static enum tp_acquired join_queue_locked(tp_pool *pool, struct tp_waiter *waite
     if (waiter->owner == 0)
         waiter->owner = waiter->thread;
     waiter->slot = NULL;
-    waiter->failed = false;
+    waiter->failed = waiter->asked = false;
     waiter->queued = true;
     tp__list_push_back(&pool->waiters, &waiter->link);
     pool->waiting++;
@@ -304,6 +320,7 @@ bool tp_pool_try_acquire(tp_pool *pool, tp_lease *out, bool *scarce)
 static enum tp_acquired poll_locked(tp_pool *pool, struct tp_waiter *waiter, int64_t deadline,
                                     struct tp_error *err)
 {
+    waiter->asked = false;
     if (waiter->slot != NULL)
         return TP_ACQUIRED;
     if (waiter->failed) {
@@ -386,7 +403,7 @@ void tp__pool_park(tp_pool *pool, struct tp_waiter *waiter, int64_t deadline)
         waiter->has_cond = true;
     }
     int status = 0;
-    while (waiter->queued && status == 0)
+    while (waiter->queued && !waiter->asked && status == 0)
         status = pthread_cond_timedwait(&waiter->cond, &pool->lock, &until);
     pthread_mutex_unlock(&pool->lock);
 }

@@ -57,6 +57,13 @@ enum tp_chore {
     TP_CHORE_RESET /* cancel what runs, roll back what is open */
 };
 
+/* How many connections may be begun now; and what is missing for others. */
+struct tp_permit {
+    int count;
+    int missing;   /* so many callers who wait are to step, and to see to it */
+    int64_t until; /* when to ask again at the latest */
+};
+
 /* Connections, as the pool sees them. `open`, `step` and `close` are called by the
  * housekeeper (close also by whoever releases into a closed pool), `look` by an
  * acquirer; never two at once for one connection, never under the pool's lock. */
@@ -76,11 +83,15 @@ struct tp_pool_vtable {
      * too, or TP_BUDGET_ENDED or _UNSEEN. NULL: it always has. Asked for only when there is a
      * budget. */
     int (*socket)(void *connection);
+    /* What may be begun of `wanted` connections that callers wait for; without it all may, and
+     * also such as nobody waits for. Called under the pool's lock. */
+    struct tp_permit (*permit)(void *ctx, int wanted, int64_t now);
 };
 
 struct tp_pool_limits {
     int min, max;
     int max_waiting;                                                        /* 0: no limit */
+    int events;                                                             /* 0: the default */
     int64_t idle_timeout_us, max_lifetime_us, max_uses, health_interval_us; /* 0: off */
     int64_t connect_base_us, connect_max_us; /* backoff between failed connects */
 };
@@ -140,6 +151,7 @@ struct tp_waiter {
     struct tp_list link;
     struct tp_slot *slot; /* what it was handed */
     bool queued, failed;
+    bool asked; /* there is something for it to see to: a step is to look for it */
     bool has_cond;
     struct tp_bell *bell; /* rung instead of the condition; NULL: a thread waits */
     struct tp_rope rope;
@@ -187,6 +199,7 @@ struct tp_pool {
     struct tp_wake *wake;
     struct tp_backoff connect_backoff;
     int64_t next_connect_at, last_connect_at;
+    int64_t permit_due; /* when to ask for a permit again */
     uint64_t jitter_seed;
 
     /* what went on; guarded by lock */
@@ -322,6 +335,8 @@ bool tp__slot_is_worn_locked(const struct tp_slot *slot, int64_t now, enum tp_cl
 void tp__pool_tell_drainers_locked(tp_pool *pool);
 /* The waiter has what it waited for. */
 void tp__waiter_tell_locked(struct tp_waiter *waiter);
+/* Has so many of those who wait, the first first, step. */
+void tp__pool_ask_waiters_locked(tp_pool *pool, int count);
 /* A connection is ready for use: to the first waiter, or idle. */
 void tp__pool_serve_locked(struct tp_slot *slot, int64_t now);
 /* Refuses every waiter with this status; the last error has the words. */

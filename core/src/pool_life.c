@@ -69,7 +69,8 @@ enum tp_status tp__pool_new(tp_pool **out, const struct tp_pool_limits *limits,
     tp_pool *pool = calloc(1, sizeof *pool);
     struct tp_slot *slots = calloc((size_t)limits->max, sizeof *slots);
     struct tp_wake *wake = tp__wake_new();
-    if (pool == NULL || slots == NULL || wake == NULL) {
+    size_t events = limits->events > 0 ? (size_t)limits->events : TP_EVENTS_ROOM;
+    if (pool == NULL || slots == NULL || wake == NULL || !tp__events_init(&pool->events, events)) {
         free(pool);
         free(slots);
         tp__wake_release(wake);
@@ -83,12 +84,12 @@ enum tp_status tp__pool_new(tp_pool **out, const struct tp_pool_limits *limits,
     pool->wake = wake;
     pool->configured = true;
     pool->epoll_fd = -1;
+    pool->permit_due = TP_NEVER;
     atomic_init(&pool->fork_count, tp__fork_count);
     pool->reported_state = TP_POOL_STARTING;
     atomic_init(&pool->refs, 1);
     init_sync(pool);
     init_slots(pool);
-    tp__events_init(&pool->events);
     tp__reader_begin(&pool->reader, &pool->events);
     tp__backoff_init(&pool->connect_backoff, limits->connect_base_us, limits->connect_max_us, 0);
     pool->jitter_seed = (uint64_t)tp_now() ^ (uint64_t)(uintptr_t)pool;

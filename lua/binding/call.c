@@ -5,6 +5,7 @@
 #include "await.h"
 #include "error.h"
 #include "errors.h"
+#include "password.h"
 
 enum { KEEP_OPS = 64 };
 
@@ -156,12 +157,20 @@ int tpb_call_resume(lua_State *L)
 
 /* ------------------------------------------------------------------ driving */
 
-enum tp_step tpb_call_move(lua_State *L, struct tpb_call *call)
+static enum tp_step move(lua_State *L, const struct tpb_call *call)
 {
     if (call->reactor == NULL)
         return tp_drive(call->op);
     enum tp_step step = tp_reactor_step(call->op);
     tpb_tell_news(L, call->reactor);
+    return step;
+}
+
+enum tp_step tpb_call_move(lua_State *L, struct tpb_call *call)
+{
+    enum tp_step step;
+    while ((step = move(L, call)) == TP_PASSWORD)
+        tpb_password_ask(L, call);
     return step;
 }
 

@@ -57,12 +57,15 @@ static bool take_pairs(lua_State *L, tp_config *config, struct tp_error *err)
     return true;
 }
 
-/* Index 1: a URL or nil; index 2: {name = text}. Pushes the configuration. */
+/* Index 1: a URL or nil; index 2: {name = text}; index 3: whether the program makes passwords.
+ * Pushes the configuration. */
 static tp_config **push_resolved(lua_State *L, struct tp_error *err)
 {
     const char *url = luaL_optstring(L, 1, NULL);
     luaL_checktype(L, 2, LUA_TTABLE);
     tp_config **config = push_config(L);
+    if (lua_toboolean(L, 3))
+        tp_config_ask_password(*config);
     if (url != NULL && tp_config_set_url(*config, url, err) != TP_OK)
         return NULL;
     if (!take_pairs(L, *config, err) || tp_config_resolve(*config, NULL, NULL, err) != TP_OK)
@@ -109,7 +112,7 @@ int tpb_db_new(lua_State *L)
 {
     struct tp_error err;
     bool joined;
-    lua_settop(L, 2);
+    lua_settop(L, 3);
     tp_config **config = push_resolved(L, &err);
     if (config == NULL)
         return tpb_fail(L, &err);
@@ -138,7 +141,7 @@ int tpb_db_new(lua_State *L)
 int tpb_db_is_configured(lua_State *L)
 {
     struct tp_error err;
-    lua_settop(L, 2);
+    lua_settop(L, 3);
     tp_config **config = push_resolved(L, &err);
     if (config == NULL)
         return tpb_fail(L, &err);

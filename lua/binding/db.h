@@ -3,7 +3,7 @@
  * Its userdata has the share, which is closed with it, and some user values, of which the first is
  * its state in Lua: a table with `guards` (free ones, kept for the next acquire), `codecs`
  * (of types that the program has defined), `warnings`, `joined` (whether the pool was open
- * before), `on_event` and `on_query` (functions of lua/tidepool, or nil).
+ * before), `on_event`, `on_query` and `on_password` (functions of lua/tidepool, or nil).
  * Owns: its share. Thread: the lua_State's. */
 #ifndef TPB_DB_H
 #define TPB_DB_H
@@ -42,9 +42,10 @@ struct tpb_db {
 
 /* Pushes the method table of databases. */
 void tpb_db_open(lua_State *L);
-/* core.open(url or nil, {name = text, ...}): the object, or nil and an error. */
+/* core.open(url or nil, {name = text, ...}, asks): the object, or nil and an error. With `asks`
+ * each new connection has a password that the program makes; see password.h. */
 int tpb_db_new(lua_State *L);
-/* core.is_configured(url or nil, options): a boolean, or nil and an error. */
+/* core.is_configured(url or nil, options, asks): a boolean, or nil and an error. */
 int tpb_db_is_configured(lua_State *L);
 
 /* Whether the value at `index` is a full userdata that begins with this tag: several

@@ -12,6 +12,7 @@
 #include "errors.h"
 #include "lazy.h"
 #include "owner.h"
+#include "password.h"
 #include "stream.h"
 #include "tidepool.h"
 #include "values.h"
@@ -137,6 +138,7 @@ TPB_EXPORT int luaopen_tidepool_core(lua_State *L)
     static const luaL_Reg functions[] = {
         {"open", tpb_db_new},
         {"is_configured", tpb_db_is_configured},
+        {"give_password", tpb_password_give},
         {"quote_identifier", quote_identifier},
         {"quote_literal", quote_literal},
         {"options", options},

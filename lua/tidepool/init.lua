@@ -14,6 +14,7 @@ local copy = require "tidepool.copy"
 local events = require "tidepool.events"
 local log = require "tidepool.log"
 local options = require "tidepool.options"
+local password = require "tidepool.password"
 local pipeline = require "tidepool.pipeline"
 local scope = require "tidepool.scope"
 local transaction = require "tidepool.transaction"
@@ -70,11 +71,12 @@ end
 function M.open(where)
     local url, pairs_of_text, others = options.flatten(where)
     local adapter = await.adapter(others.await)
-    local db, err = core.open(url, pairs_of_text)
+    local db, err = core.open(url, pairs_of_text, others.password ~= nil)
     if not db then
         return nil, err
     end
     await.attach(db, adapter)
+    password.attach(db, others.password)
     log.attach(db, others)
     return db
 end
@@ -82,8 +84,8 @@ end
 --- Whether something says where the server is: the environment, or `where` as in open.
 -- @return a boolean, or nil and an error
 function M.is_configured(where)
-    local url, pairs_of_text = options.flatten(where)
-    return core.is_configured(url, pairs_of_text)
+    local url, pairs_of_text, others = options.flatten(where)
+    return core.is_configured(url, pairs_of_text, others.password ~= nil)
 end
 
 --- The option table: a list of {name, type, environment, url, production, development,

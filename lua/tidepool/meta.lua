@@ -7,7 +7,7 @@
 
 ---@alias tidepool.state_name "unconfigured"|"starting"|"connected"|"unreachable"|"draining"|"closed"
 ---@alias tidepool.event_name
----| "connect"|"remove"|"error"|"retry"|"state"|"notice"|"rollback"|"tls_expiring"|"tls_reload"|"query"
+---| "connect"|"remove"|"error"|"retry"|"state"|"notice"|"rollback"|"tls_expiring"|"tls_reload"|"overflow"|"query"
 ---@alias tidepool.transaction_state "idle"|"active"|"open"|"failed"|"unknown"|"inherited"
 ---@alias tidepool.error_kind
 ---| "database" # the server refused or failed a statement
@@ -155,6 +155,7 @@ function stream:close() end
 ---@field parameter_bytes? integer # of one statement's parameters together
 ---@field rows? integer # the most rows of a result that is no stream; 0 is no limit
 ---@field result_bytes? integer # the most bytes of a result that is no stream; 0 is no limit
+---@field events? integer # the most events that wait for the program
 
 ---What a program gives to use an event loop of its own; see lua/tidepool/await/adapter.lua.
 ---@class tidepool.adapter
@@ -168,13 +169,20 @@ function stream:close() end
 ---@field timers? boolean
 ---@field shared? boolean
 
+---What a password is made for.
+---@class tidepool.password_for
+---@field host? string
+---@field port? integer
+---@field user? string
+---@field database? string
+
 ---@class tidepool.open_options
 ---@field url? string # postgresql://user:password@host:port/database?parameter=value
 ---@field host? string # name, address or socket directory; several are separated by commas
 ---@field port? integer|string
 ---@field database? string
 ---@field user? string
----@field password? string
+---@field password? string|fun(where: tidepool.password_for): string?, any # a function: called for each new connection
 ---@field hostaddr? string # numeric address to connect to
 ---@field application_name? string
 ---@field target_session_attrs? "any"|"read-write"|"read-only"|"primary"|"standby"|"prefer-standby"

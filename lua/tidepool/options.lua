@@ -26,12 +26,17 @@ local function flatten_into(out, prefix, from)
     end
 end
 
--- A copy without the options that are no text: log.sink, a function, and await, a name or a table.
+-- A copy without the options that are no text: log.sink, a function; await, a name or a table; and password when it is
+-- a function.
 local function without_values(where, values)
     local copy = {}
     for key, value in pairs(where) do copy[key] = value end
     values.await = where.await
     copy.await = nil
+    if type(where.password) == "function" then
+        values.password = where.password
+        copy.password = nil
+    end
     if type(where.log) ~= "table" or where.log.sink == nil then
         return copy
     end
@@ -46,7 +51,7 @@ local function without_values(where, values)
 end
 
 --- @param where what tidepool.open was given
--- @return url or nil, {name = text}, {sink = function or nil, await = name, adapter or nil}
+-- @return url or nil, {name = text}, {sink = function, await = name or adapter, password = function: or nil}
 function M.flatten(where)
     local out, values = {}, {}
     if where == nil then

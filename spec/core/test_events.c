@@ -17,7 +17,7 @@ static struct tp_reader reader;
 
 static void begin(struct tp_events *events)
 {
-    tp__events_init(events);
+    assert_true(tp__events_init(events, TP_EVENTS_ROOM));
     tp__reader_begin(&reader, events);
 }
 
@@ -85,6 +85,10 @@ static void the_oldest_are_dropped_and_counted(void **state)
     for (int i = 0; i < 3 * TP_EVENTS_ROOM + 5; i++)
         push(&events, i);
     assert_int_equal(waiting(&events), TP_EVENTS_ROOM);
+    assert_true(pop(&events, &out, &dropped));
+    assert_int_equal(out.type, TP_EVENT_OVERFLOW);
+    assert_string_equal(out.text,
+                        "261 events were dropped because nobody took them (limits.events = 128)");
     while (pop(&events, &out, &dropped)) {
         assert_int_equal(out.attempt, 2 * TP_EVENTS_ROOM + 5 + taken);
         taken++;
@@ -112,6 +116,8 @@ static void the_ring_turns_without_mixing_up(void **state)
             next_out = next_in - TP_EVENTS_ROOM;
         for (int i = 0; i < (round * 53) % 90 && next_out < next_in; i++) {
             assert_true(pop(&events, &out, NULL));
+            if (out.type == TP_EVENT_OVERFLOW)
+                assert_true(pop(&events, &out, NULL));
             assert_int_equal(out.attempt, next_out++);
         }
         assert_int_equal(waiting(&events), next_in - next_out);
@@ -146,7 +152,7 @@ static void of_several_threads_every_event_is_taken_or_counted(void **state)
         assert_int_equal(pthread_create(&threads[i], NULL, push_many, &pushing), 0);
     int64_t until = tp_now() + FAKE_AT_MOST_US;
     while (taken + dropped < all && tp_now() < until)
-        taken += pop(&events, &out, &dropped);
+        taken += pop(&events, &out, &dropped) && out.type != TP_EVENT_OVERFLOW;
     for (int i = 0; i < PUSHERS; i++)
         pthread_join(threads[i], NULL);
     assert_int_equal(taken + dropped, all);
@@ -197,6 +203,8 @@ static void a_slow_reader_misses_what_another_has_had(void **state)
         assert_int_equal(out.attempt, i);
     }
     assert_int_equal(dropped, 0);
+    assert_true(pop(&events, &out, &dropped));
+    assert_int_equal(out.type, TP_EVENT_OVERFLOW);
     assert_true(pop(&events, &out, &dropped));
     assert_int_equal(out.attempt, 7);
     assert_int_equal(dropped, 7);
