@@ -3,13 +3,15 @@
 -- Only Lua 5.4: what reads the answers is the core, and the hostile server is written for that Lua.
 local tidepool = require "tidepool"
 local child = require "spec.support.child"
+local pki = require "spec.support.pki"
 local portable = require "spec.support.portable"
 local server = require "spec.support.server"
 local socket = require "socket"
 
 local closing = portable.closing
 
--- Plays the scene that its argument names to every client, until one says "quit" or a minute has passed.
+-- Plays the scene that its argument names to every client, until one says "quit" or a minute has passed; with a folder
+-- as a second argument under TLS, with the certificate of that folder.
 local HOSTILE = [[
     local socket = require "socket"
     local pack = string.pack
@@ -71,7 +73,14 @@ local HOSTILE = [[
         ["a request for a password"] = function(c) c:send(say("R", pack(">I4", 3))) c:receive(1e5) end,
         ["a result without an end"] = function(c) c:send(columns .. row .. say("C", "SELECT 1\0")) c:receive(1e5) end,
     }
-    local scene = arg[1]
+    later["the middle of a row"] = function(c) c:send(columns .. row:sub(1, 500)) os.exit(true) end -- no close_notify
+    local scene, folder = arg[1], arg[2]
+    local function encrypted(c)
+        local tls = assert(require "ssl".wrap(c, { mode = "server", protocol = "any",
+            key = folder .. "/good.key", certificate = folder .. "/good.crt" }))
+        tls:settimeout(5)
+        return tls:dohandshake() and tls or nil, tls
+    end
     local listening = assert(socket.bind("127.0.0.1", 0))
     listening:settimeout(60)
     print((select(2, listening:getsockname())))
@@ -83,13 +92,19 @@ local HOSTILE = [[
         local size = c:receive(4)
         if size == "quit" then break end
         if size then c:receive(string.unpack(">I4", size) - 4) end
+        if size and folder then
+            c:send "S"
+            c = encrypted(c)
+            size = c and c:receive(4)
+            if size then c:receive(string.unpack(">I4", size) - 4) end
+        end
         if first[scene] then
             first[scene](c)
         elseif size then
             c:send(greeting)
             if c:receive(5) then later[scene](c) end
         end
-        c:close()
+        if c then c:close() end
     end
 ]]
 
@@ -107,19 +122,21 @@ local function is_sanitized()
 end
 
 -- Calls fn(port) while the server plays the scene.
-local function with(scene, fn)
-    local hostile = child.start(HOSTILE, {}, { scene })
+local function with(scene, folder, fn)
+    local hostile = child.start(HOSTILE, {}, { scene, folder })
     local port = tonumber((hostile.lines()()))
     local ok, err = pcall(fn, port)
-    local quit = assert(socket.connect("127.0.0.1", port))
-    quit:send "quit"
-    quit:close()
+    local quit = socket.connect("127.0.0.1", port) -- nil: its last scene has ended it
+    if quit then
+        quit:send "quit"
+        quit:close()
+    end
     hostile.finish()
     assert(ok, err)
 end
 
-local function play(scene, parameters, kinds, ask)
-    with(scene, function(port)
+local function play(scene, parameters, kinds, ask, folder)
+    with(scene, folder, function(port)
         local db = closing(assert(tidepool.open {
             url = ("postgresql://u:secret@127.0.0.1:%d/d?%s"):format(port, parameters), log = { queries = false,
             sink = function() end }, pool = { min = 0, max = 1, acquire_timeout_ms = DEADLINE_MS },
@@ -165,6 +182,9 @@ end)
 
 describe("instead of an answer", function()
     local ANY = "connection timeout validation database"
+    local folder
+    lazy_setup(function() folder = assert(pki.make()) end)
+    lazy_teardown(function() pki.remove(folder) end)
     local SCENES = {
         ["garbage "] = "connection", silence = "timeout", ["the end"] = "connection",
         ["a row of 2 GB"] = "validation connection timeout", ["a row of negative length"] = "connection timeout",
@@ -178,5 +198,13 @@ describe("instead of an answer", function()
     for scene, kinds in pairs(SCENES) do
         it(scene .. " is an error in time (script)", function() play(scene, "sslmode=disable", kinds, script) end)
         it(scene .. " is an error in time (query)", function() play(scene, "sslmode=disable", ANY, query) end)
+        it(scene .. " is an error in time (under TLS)", function()
+            play(scene, "sslmode=require", ANY .. " pool_timeout", query, folder)
+        end)
     end
+
+    it("the middle of a row is an error in time, also under TLS, which it cuts off", function()
+        play("the middle of a row", "sslmode=disable", "connection", query)
+        play("the middle of a row", "sslmode=require", "connection", query, folder)
+    end)
 end)
