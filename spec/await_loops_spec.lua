@@ -95,9 +95,12 @@ if cqueues then
             end))
         end
 
-        -- What the controller had, and what that had, may take a collection each.
+        -- What the controller had, and what that had, may take a collection each. Machine code of LuaJIT's keeps the
+        -- functions that it was made of, and what they refer to.
         local function collected(condition)
+            local jit = rawget(_G, "jit")
             assert.is_true(server.wait(function()
+                if jit then jit.flush() end
                 collectgarbage()
                 return condition()
             end))
