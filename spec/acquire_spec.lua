@@ -32,19 +32,13 @@ local function line_here()
     return debug.getinfo(2, "l").currentline
 end
 
--- Leaves a connection of the pool behind that takes `ms` to mend: its statement survives the first cancel.
+-- Leaves a connection of the pool behind that takes `ms` to mend: its backend is halted, and hears of no cancel.
 local function occupy(db, ms)
-    -- The server may signal a cancel twice (to the backend and to its process group), so every cancel is caught but for
-    -- one that comes between two statements.
-    local sql = [[do $$ declare stop timestamptz := clock_timestamp() + make_interval(secs => %f); begin
-        loop
-            begin
-                perform pg_sleep(0.02);
-                if clock_timestamp() > stop then return; end if;
-            exception when query_canceled then null; end;
-        end loop; end $$]]
-    assert.equal(1, db:value "select 1")
-    fails("timeout", db:exec { sql:format(ms / 1000 + 0.1), timeout_ms = 100 })
+    local pid = assert(db:value "select pg_backend_pid()")
+    assert.truthy(os.execute(("kill -STOP %d"):format(pid)))
+    local result, err = db:exec { "select 1", timeout_ms = 100 }
+    assert.truthy(os.execute(("(sleep %.3f; kill -CONT %d) &"):format(ms / 1000, pid)))
+    fails("timeout", result, err)
 end
 
 describe("an acquired connection", function()
