@@ -160,7 +160,7 @@ describe("a handler", function()
         local db = closing(open())
         assert.error_matches(function() db:on("conect", print) end,
             "unknown event 'conect' %(known: connect, error, notice, overflow, query, remove, retry, rollback, "
-                .. "state, tls_expiring, tls_reload%)")
+                .. "state, tls_expiring, tls_reload, verdict%)")
         assert.error_matches(function() db:on(nil, print) end, "unknown event 'nil'")
     end)
 

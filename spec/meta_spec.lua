@@ -280,13 +280,28 @@ describe("lua/tidepool/meta.lua", function()
         compare("tidepool.rows", "fields", keys(rows, stopped))
     end)
 
+    -- A transaction that its session does not survive, at COMMIT: its error, and the event that tells of it.
+    local function lose_commit()
+        local event
+        local stop = db:on("verdict", function(told) event = told end)
+        assert(db:script [[create table meta_lost (id int);
+            create function meta_dies() returns trigger language plpgsql as
+                'begin perform pg_terminate_backend(pg_backend_pid()); return null; end';
+            create constraint trigger dies after insert on meta_lost deferrable initially deferred
+                for each row execute function meta_dies()]])
+        local _, err = db:transaction(function(tx) return tx:exec "insert into meta_lost values (1)" end)
+        assert(db:script "drop table meta_lost; drop function meta_dies()")
+        stop()
+        return err, event
+    end
+
     it("has the fields of errors", function()
         local _, raised = db:query [[select 1 from (select 1) x where not exists (select pg_sleep(0)) or 1 / 0 > 0]]
         local _, syntax = db:query "selec"
         local _, many = db:query_many("select 1 / $1::int", { { 1 }, { 0 } })
         local _, full = db:script [[do $$ begin raise exception using message = 'm', detail = 'd', hint = 'h',
             errcode = '23505', column = 'c', constraint = 'k', table = 't', schema = 's'; end $$]]
-        compare("tidepool.error", "fields", keys(raised, syntax, many, full))
+        compare("tidepool.error", "fields", keys(raised, syntax, many, full, (lose_commit())))
     end)
 
     it("has the fields of statistics, of the state, of events, of options and of SQLSTATEs", function()
@@ -310,7 +325,7 @@ describe("lua/tidepool/meta.lua", function()
         db:on("notice", function(event) connected = event end)
         assert(db:script "do $$ begin raise notice 'hello'; end $$")
         assert.equal(1, db:value "select 1")
-        compare("tidepool.event", "fields", keys(failed, connected))
+        compare("tidepool.event", "fields", keys(failed, connected, (select(2, lose_commit()))))
         lost:close()
     end)
 end)

@@ -346,6 +346,14 @@ enum tp_transaction_state {
     TP_TX_UNKNOWN /* the connection is lost */
 };
 enum tp_transaction_state tp_lease_transaction(const tp_lease *lease);
+/* What identifies the transaction that is open on the connection, or was when the connection was
+ * lost: "ID EPOCH", or an empty text when it has written nothing or is not asked for it
+ * (retry.verdict_ms). On another connection pg_xact_status(ID) tells what became of it, as long as
+ * the second column of tp_xact_sql() is EPOCH still. *unseen: the last statements may have written
+ * something without its being asked for; tp_xact_sql() does. Borrowed until the next statement.
+ * NULL: the lease is not valid. */
+const char *tp_lease_xact(const tp_lease *lease, bool *unseen);
+const char *tp_xact_sql(void);
 int tp_lease_backend_pid(const tp_lease *lease);
 
 /* -------------------------------------------------------------------- types */

@@ -175,6 +175,7 @@ static void build_settings(tp_config *config)
         .retry_attempts = count_of(config, TP_OPT_RETRY_ATTEMPTS),
         .retry_base_us = us_of(config, TP_OPT_RETRY_BASE),
         .retry_max_us = us_of(config, TP_OPT_RETRY_MAX),
+        .verdict_us = us_of(config, TP_OPT_VERDICT),
         .log_queries = tp__config_true(config, TP_OPT_LOG_QUERIES),
         .log_connections = tp__config_true(config, TP_OPT_LOG_CONNECTIONS),
         .log_slow_us = us_of(config, TP_OPT_LOG_SLOW),

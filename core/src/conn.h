@@ -65,6 +65,10 @@ bool tp__conn_is_lost(const struct tp_conn *conn);
 int tp__conn_pid(const struct tp_conn *conn);
 enum tp_transaction_state tp__conn_transaction(const struct tp_conn *conn);
 
+/* "ID EPOCH" of the transaction that is open, or was when the connection was lost; empty when it
+ * is not known. *unseen: something was sent that may have written meanwhile. */
+const char *tp__conn_xact(const struct tp_conn *conn, bool *unseen);
+
 /* A look at the socket without waiting: false when the server has closed it. */
 bool tp__conn_look(struct tp_conn *conn);
 

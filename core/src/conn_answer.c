@@ -167,7 +167,13 @@ static void take_description(struct tp_conn *conn, PGresult *pg)
 
 static enum tp_step take_success(struct tp_conn *conn, PGresult *pg)
 {
-    if (conn->silent > 0) {
+    bool is_xact = conn->xact_is_next;
+    bool last = PQresultStatus(pg) != PGRES_SINGLE_TUPLE && conn->silent == 0;
+    conn->xact_is_next = is_xact || (conn->asks_xact && last);
+    if (is_xact) {
+        tp__conn_take_xact(conn, pg);
+        PQclear(pg);
+    } else if (conn->silent > 0) {
         conn->silent--;
         PQclear(pg);
     } else if (conn->describing) {
@@ -210,6 +216,15 @@ static enum tp_step take(struct tp_conn *conn, PGresult *pg, ExecStatusType stat
     return step;
 }
 
+/* It has ended. */
+static void forget_xact(struct tp_conn *conn)
+{
+    if (conn->transaction == TP_TX_IDLE) {
+        conn->xact[0] = '\0';
+        conn->writes_unseen = false;
+    }
+}
+
 static enum tp_transaction_state transaction_of(PGTransactionStatusType status)
 {
     switch (status) {
@@ -246,6 +261,7 @@ bool tp__conn_keeps_utf8(struct tp_conn *conn)
 static enum tp_step finish(struct tp_conn *conn)
 {
     conn->transaction = transaction_of(PQtransactionStatus(conn->pg));
+    forget_xact(conn);
     conn->read_aside = false;
     if (conn->pipelined && PQstatus(conn->pg) == CONNECTION_OK)
         (void)PQexitPipelineMode(conn->pg);
@@ -421,6 +437,7 @@ static enum tp_step end_wire(struct tp_conn *conn)
 {
     char status = conn->wire.transaction;
     conn->transaction = status == 'I' ? TP_TX_IDLE : status == 'T' ? TP_TX_OPEN : TP_TX_FAILED;
+    forget_xact(conn);
     if (conn->error.kind == TP_ERR_CONNECTION)
         return lose(conn, "");
     if (conn->state == TP_CONN_LOST) /* by what came beside the rows */

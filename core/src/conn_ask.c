@@ -7,6 +7,7 @@
 #include "conn.h"
 #include "conn_impl.h"
 #include "error.h"
+#include "sqltext.h"
 
 /* ---------------------------------------------------------------- beginning */
 
@@ -26,6 +27,7 @@ static void begin(struct tp_conn *conn)
     conn->silent = 0;
     conn->unread = false;
     conn->whole = false;
+    conn->asks_xact = conn->xact_is_next = false;
     tp__conn_note_progress(conn);
     tp__conn_set_state(conn, TP_CONN_ASKING);
 }
@@ -60,6 +62,8 @@ static enum tp_status out_of_memory(struct tp_conn *conn, const char *what)
 
 enum tp_status tp__conn_ask_simple(struct tp_conn *conn, const char *sql)
 {
+    if (tp__sql_may_write(sql, strlen(sql)))
+        tp__conn_note_writes(conn);
     begin(conn);
     int sent = PQsendQuery(conn->pg, sql);
     if (sent && conn->one_by_one)
@@ -206,10 +210,15 @@ static int send_execute(struct tp_conn *conn, const struct tp_execution *executi
     const struct tp_description *description = execution->description;
     const char *name = execution->statement != NULL ? execution->statement->name : "";
     int n = description->nparams;
+    bool asks = tp__conn_asks_xact(conn, description->writes);
     if (execution->keep) {
         if (!send_parse(conn, description->sql, n, description->param_oids))
             return 0;
         name = conn->prepared_name;
+    } else if (asks) {
+        conn->pipelined = true;
+        if (!PQenterPipelineMode(conn->pg))
+            return 0;
     }
     /* Without a name there is nothing but the text to go by. */
     int sent = name[0] != '\0' || execution->keep
@@ -217,7 +226,11 @@ static int send_execute(struct tp_conn *conn, const struct tp_execution *executi
                                          conn->formats, conn->binary)
                    : PQsendQueryParams(conn->pg, description->sql, n, description->param_oids,
                                        conn->values, conn->lengths, conn->formats, conn->binary);
-    return sent && (!execution->keep || PQpipelineSync(conn->pg));
+    if (sent && conn->one_by_one) /* in a pipeline, what comes first may be no rows: see collect */
+        (void)PQsetSingleRowMode(conn->pg);
+    if (sent && asks)
+        sent = tp__conn_send_xact(conn);
+    return sent && (!conn->pipelined || PQpipelineSync(conn->pg));
 }
 
 /* Whether the exchange can be made on the socket itself. */
@@ -278,7 +291,8 @@ enum tp_status tp__conn_ask_execute(struct tp_conn *conn, const struct tp_execut
     begin(conn);
     /* A statement without columns may be one that libpq has to know of: SET, COPY. */
     if (execution->statement != NULL && execution->statement->name[0] != '\0' &&
-        description->columns != NULL && description->plain && is_for_wire(conn))
+        description->columns != NULL && description->plain && is_for_wire(conn) &&
+        !tp__conn_asks_xact(conn, description->writes))
         return ask_on_wire(conn, execution);
     tp__conn_expect(conn, execution->description);
     /* The description is another connection's, and the table may have changed since: a text
@@ -286,10 +300,7 @@ enum tp_status tp__conn_ask_execute(struct tp_conn *conn, const struct tp_execut
     conn->binary = conn->binary && !execution->keep;
     if (!set_params(conn, description->nparams, execution->params))
         return out_of_memory(conn, "parameters");
-    int sent = send_execute(conn, execution);
-    if (sent && conn->one_by_one) /* in a pipeline, what comes first is no rows: see collect */
-        (void)PQsetSingleRowMode(conn->pg);
-    return begun(conn, sent);
+    return begun(conn, send_execute(conn, execution));
 }
 
 /* ---------------------------------------------------------------- pipelines */
@@ -312,6 +323,7 @@ enum tp_status tp__conn_ask_pipeline(struct tp_conn *conn)
 {
     begin(conn);
     conn->piping = true;
+    conn->piping_asks = tp__conn_asks_xact(conn, true);
     conn->unmet_then = unmet_needs(conn);
     conn->events = TP_READ;
     if (is_for_wire(conn) && tp__config_settings(conn->env.config)->prepare)
@@ -331,6 +343,8 @@ enum tp_status tp__conn_pipeline_add(struct tp_conn *conn, const char *name,
     bool binary = wants_binary(conn, description);
     int n = description->nparams;
     conn->traces |= description->traces & conn->traces_most;
+    if (description->writes)
+        conn->writes_unseen |= conn->piping_asks;
     if (conn->wire.active) {
         if (!tp__wire_add(&conn->wire, name, n, params, binary))
             return tp__error_set(&conn->error, TP_ERR_MEMORY, "out of memory for parameters");

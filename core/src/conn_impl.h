@@ -98,8 +98,13 @@ struct tp_conn {
     struct tp_copy_stream copy;
 
     enum tp_transaction_state transaction; /* while READY */
-    unsigned unmet;  /* needs that a setting changed behind libpq's back left unmet */
-    bool read_aside; /* libpq has read while it was idle, perhaps half of a message */
+    char xact[64];      /* the id of the open transaction and the server's epoch, when known */
+    bool asks_xact;     /* the request under way ends with the question for it, */
+    bool xact_is_next;  /* and what comes is the answer */
+    bool piping_asks;   /* it is asked for in this transaction, but not in a pipeline */
+    bool writes_unseen; /* something may have been written that the question was not put behind */
+    unsigned unmet;     /* needs that a setting changed behind libpq's back left unmet */
+    bool read_aside;    /* libpq has read while it was idle, perhaps half of a message */
 
     struct tp_statements statements;
     bool statements_gone; /* the server has dropped them all, at the borrower's wish */
@@ -126,6 +131,18 @@ struct tp_conn {
 };
 
 void tp__conn_set_state(struct tp_conn *conn, enum tp_conn_state state);
+/* --- conn_xact.c ---------------------------------------------------------------- */
+
+/* Whether a statement that writes is to be followed by the question for the transaction's id. */
+bool tp__conn_asks_xact(const struct tp_conn *conn, bool writes);
+/* Adds the question; libpq is in pipeline mode. */
+bool tp__conn_send_xact(struct tp_conn *conn);
+void tp__conn_take_xact(struct tp_conn *conn, const PGresult *pg);
+/* The request that is begun may write, and the question cannot be put behind it. */
+void tp__conn_note_writes(struct tp_conn *conn);
+
+/* --- conn.c ---------------------------------------------------------------------- */
+
 /* The connection is lost with this error as the reason, unless one is known. */
 void tp__conn_lose(struct tp_conn *conn, enum tp_status kind, const char *why);
 /* The first line of what libpq says of the connection, cleaned. */

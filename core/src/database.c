@@ -384,6 +384,12 @@ enum tp_transaction_state tp_lease_transaction(const tp_lease *lease)
     return tp_lease_valid(lease) ? tp__conn_transaction(lease->slot->connection) : TP_TX_UNKNOWN;
 }
 
+const char *tp_lease_xact(const tp_lease *lease, bool *unseen)
+{
+    *unseen = false;
+    return tp_lease_valid(lease) ? tp__conn_xact(lease->slot->connection, unseen) : NULL;
+}
+
 int tp_lease_backend_pid(const tp_lease *lease)
 {
     return tp_lease_valid(lease) ? tp__conn_pid(lease->slot->connection) : 0;

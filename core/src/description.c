@@ -64,6 +64,7 @@ struct tp_description *tp__description_new(const char *sql, size_t len, int npar
     description->hash = tp__sql_hash(sql, len);
     description->plain = tp__sql_is_plain(sql, len);
     description->traces = tp__sql_traces(sql, len);
+    description->writes = description->traces != 0 || tp__sql_may_write(sql, len);
     description->sql_len = len;
     memcpy(description->sql, sql, len);
     description->nparams = nparams;

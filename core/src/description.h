@@ -19,6 +19,7 @@ struct tp_description {
     bool described;  /* the server was asked: types and columns are known */
     bool plain;      /* it cannot succeed with other columns; FETCH, EXECUTE and CALL can */
     unsigned traces; /* what executing it may leave behind: enum tp_sql_traces */
+    bool writes;     /* it may, as far as its text tells; see sqltext.h */
     int nparams;
     uint32_t *param_oids;          /* 0: the server finds out by itself */
     const struct tp_type **params; /* NULL in it: not described */

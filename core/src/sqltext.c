@@ -274,3 +274,24 @@ unsigned tp__sql_traces(const char *sql, size_t len)
     }
     return look.traces | (in.unsure ? TP_LEAVES_STATE : 0);
 }
+
+/* --------------------------------------------------------------------- writing */
+
+/* In the order of the alphabet. */
+static const char *const reading_beginnings[] = {
+    "abort",   "begin",   "checkpoint", "close",    "commit",    "deallocate", "declare",
+    "discard", "end",     "explain",    "fetch",    "listen",    "load",       "move",
+    "prepare", "release", "reset",      "rollback", "savepoint", "select",     "set",
+    "show",    "start",   "table",      "unlisten", "vacuum",    "values",
+};
+
+bool tp__sql_may_write(const char *sql, size_t len)
+{
+    struct reader in = {.at = sql, .end = sql + len};
+    struct token token = next_token(&in);
+    while (is_sign(&token, '(') || is_sign(&token, ';'))
+        token = next_token(&in);
+    return token.kind != TOKEN_END &&
+           !is_among(&token, reading_beginnings,
+                     sizeof reading_beginnings / sizeof *reading_beginnings);
+}

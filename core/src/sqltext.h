@@ -5,6 +5,7 @@
 #ifndef TP_SQLTEXT_H
 #define TP_SQLTEXT_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 /* Behind the comment that begins here, which may have others in it; `at` when none does. */
@@ -16,6 +17,10 @@ enum tp_sql_traces {
     TP_LEAVES_FOR_GOOD =
         2 /* a loaded library, the seed of random(): only a new session is without */
 };
+
+/* Whether the text begins as a statement that may write: all but those that are known to read, or
+ * to be about the session or the transaction. What a function writes that is called is not seen. */
+bool tp__sql_may_write(const char *sql, size_t len);
 
 /* What executing the text may leave behind when its transaction is committed: bits of enum
  * tp_sql_traces. Nothing is left by statements that only read and write tables, and that call

@@ -513,6 +513,22 @@ static int client_transaction_state(lua_State *L)
     return 1;
 }
 
+/* connection:_xact(): "ID EPOCH" of its transaction, or nil; whether it has to
+ * be asked for; and the database. */
+static int client_xact(lua_State *L)
+{
+    struct client *client = check_client(L, 1);
+    bool unseen = false;
+    const char *xact = is_out(client) ? tp_lease_xact(&client->guard->lease, &unseen) : NULL;
+    if (xact != NULL && xact[0] != '\0')
+        lua_pushstring(L, xact);
+    else
+        lua_pushnil(L);
+    lua_pushboolean(L, unseen);
+    (void)push_db(L);
+    return 3;
+}
+
 static int client_backend_pid(lua_State *L)
 {
     struct client *client = check_client(L, 1);
@@ -548,6 +564,7 @@ void tpb_client_open(lua_State *L)
         {"release", client_release},
         {"discard", client_discard},
         {"transaction_state", client_transaction_state},
+        {"_xact", client_xact},
         {"backend_pid", client_backend_pid},
         {"is_released", client_is_released},
         {NULL, NULL},

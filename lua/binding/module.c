@@ -150,6 +150,7 @@ TPB_EXPORT int luaopen_tidepool_core(lua_State *L)
         {NULL, NULL},
     };
     luaL_newlib(L, functions);
+    set_text(L, "xact_sql", tp_xact_sql());
     tpb_register_values(L, lua_gettop(L));
     tpb_await_open(L, lua_gettop(L));
     tpb_beacon_open(L);

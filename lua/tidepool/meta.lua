@@ -7,7 +7,7 @@
 
 ---@alias tidepool.state_name "unconfigured"|"starting"|"connected"|"unreachable"|"draining"|"closed"
 ---@alias tidepool.event_name
----| "connect"|"remove"|"error"|"retry"|"state"|"notice"|"rollback"|"tls_expiring"|"tls_reload"|"overflow"|"query"
+---| "connect"|"remove"|"error"|"retry"|"state"|"notice"|"rollback"|"tls_expiring"|"tls_reload"|"overflow"|"verdict"|"query"
 ---@alias tidepool.transaction_state "idle"|"active"|"open"|"failed"|"unknown"|"inherited"
 ---@alias tidepool.error_kind
 ---| "database" # the server refused or failed a statement
@@ -40,6 +40,8 @@
 ---@field column? string
 ---@field constraint? string
 ---@field query? string # the beginning of the SQL text
+---@field verdict? "aborted"|"unknown" # of a transaction whose link was lost at COMMIT
+---@field xid? string # its id
 ---@field item? integer # of a pipeline or query_many: the number of the statement that failed
 
 ---@class tidepool.column
@@ -149,6 +151,7 @@ function stream:close() end
 ---@field attempts? integer # how often a statement that may safely be repeated is tried
 ---@field base_ms? integer # the delay before the first repetition
 ---@field max_ms? integer # the longest delay between repetitions
+---@field verdict_ms? integer # how long is asked what became of a lost COMMIT; 0 is never
 
 ---@class tidepool.limits_options
 ---@field sql_bytes? integer # the longest SQL text
@@ -304,6 +307,8 @@ function stream:close() end
 ---@field backend_pid? integer
 ---@field attempt? integer
 ---@field code? string
+---@field verdict? "committed"|"aborted"|"unknown" # of the event "verdict"
+---@field xid? string
 
 ---@class tidepool.query_event
 ---@field sql string

@@ -7,8 +7,11 @@
 -- comes back as nil, err; any other error is raised again after the rollback.
 -- @module tidepool.transaction
 local compat = require "tidepool.compat"
+local core = require "tidepool.core"
+local events = require "tidepool.events"
 local failure = require "tidepool.failure"
 local pipeline = require "tidepool.pipeline"
+local verdict = require "tidepool.verdict"
 
 local M = { db_methods = {}, connection_methods = {} }
 
@@ -169,6 +172,17 @@ function Transaction:transaction(fn, options)
     return fail(done)
 end
 
+-- The id of the transaction, which the server tells with the statements that write. Behind COPY, scripts and pipelines
+-- it has to be asked for.
+local function identify(connection)
+    local xact, unseen = connection:_xact()
+    if not xact and unseen then
+        local row = connection:one { core.xact_sql, as = "arrays" }
+        xact = row and row[1] and row[1] .. " " .. row[2]
+    end
+    return xact
+end
+
 -- COMMIT that comes back as ROLLBACK: a statement had failed and fn went on regardless.
 -- Where no transaction is open any more, fn has ended it itself and the server would say
 -- COMMIT to anything; where the connection is gone already, nothing was committed.
@@ -181,6 +195,7 @@ local function commit(connection)
     elseif state == "unknown" then
         return nil, failure.new("connection", "the connection was lost before COMMIT: the transaction was rolled back")
     end
+    local xact, pid = identify(connection), connection:backend_pid()
     local tag, err = connection:control("COMMIT")
     if tag == "COMMIT" then
         return true
@@ -188,10 +203,36 @@ local function commit(connection)
         return nil, failure.new("database", "the transaction was rolled back: a statement in it had failed")
     elseif err.kind == "connection" or err.kind == "timeout" then
         err.kind = "commit_unknown"
+        local lost = xact and { xact = xact, pid = pid, cause = err.message }
         err.message = "the connection was lost at COMMIT, which may have been carried out: " .. err.message
         err.retryable = false
+        return nil, err, lost
     end
     return nil, err
+end
+
+-- Finds out what became of a COMMIT that was lost, on another connection. Returns what the block comes to.
+local function settle(db, done)
+    local lost, err = done.lost, done.err
+    if not lost or err.kind ~= "commit_unknown" then
+        return done
+    end
+    local found = verdict.find(db, lost.xact, lost.pid)
+    err.verdict, err.xid = found, lost.xact:match "^%d+"
+    local state = db:_state()
+    local message = ("the connection was lost at COMMIT of transaction %s: %s"):format(err.xid, found)
+    state.logger:write("warning", message, { event = "verdict" })
+    events.emit(state, "verdict", {
+        event = "verdict", message = message, time = os.time(), verdict = found, xid = err.xid,
+    })
+    if found == "committed" then
+        return { results = done.results }
+    elseif found == "aborted" then
+        err.kind = "connection"
+        err.message = "the connection was lost at COMMIT, and the transaction was rolled back: " .. lost.cause
+        err.retryable = true
+    end
+    return done
 end
 
 -- One run of the block on a connection that is in no transaction.
@@ -204,9 +245,10 @@ local function run_once(connection, fn, begin)
     local done = outcome(compat.pcall(fn, tx))
     tx.ended = true
     if done.err == nil and not done.raised then
-        ok, err = commit(connection)
+        local lost
+        ok, err, lost = commit(connection)
         if not ok then
-            done = { err = err }
+            done = { err = err, results = done.results, lost = lost }
         end
     else
         connection:control("ROLLBACK") -- if this fails too, releasing deals with it
@@ -273,6 +315,7 @@ function M.db_methods.transaction(db, fn, options)
     local attempt = 1
     while true do
         local done, lost = run_on_some_connection(db, fn, begin, options.timeout_ms)
+        done = settle(db, done)
         if done.err == nil and not done.raised then
             return results_of(done)
         end
@@ -296,7 +339,7 @@ function M.connection_methods.transaction(connection, fn, options)
     if connection:transaction_state() == "open" or connection:transaction_state() == "failed" then
         return nil, failure.new("validation", "the connection is in a transaction already")
     end
-    local done = run_once(connection, fn, begin_text(options))
+    local done = settle(select(3, connection:_xact()), run_once(connection, fn, begin_text(options)))
     if done.err == nil and not done.raised then
         return results_of(done)
     end
