@@ -246,6 +246,7 @@ describe("lua/tidepool/meta.lua", function()
     it("has the options of calls, transactions and COPY", function()
         compare("tidepool.call_options", "fields", known(db.query, db, { "select 1", unknown = true }))
         compare("tidepool.transaction_options", "fields", known(db.transaction, db, print, { unknown = true }))
+        compare("tidepool.with_options", "fields", known(db.with, db, print, { unknown = true }))
         compare("tidepool.copy_in_options", "fields", known(db.copy_in, db, "t", {}, { unknown = true }))
         compare("tidepool.copy_out_options", "fields", known(db.copy_out, db, "t", print, { unknown = true }))
     end)
@@ -258,7 +259,7 @@ describe("lua/tidepool/meta.lua", function()
             end
             return names
         end
-        assert.same(known(db.on, db, "unknown", print), choices(text:match "@alias tidepool.event_name\n([^\n]+)"))
+        assert.same(known(db.on, db, "unknown", print), choices(text:match "@alias tidepool.event_name\n(.-)\n\n"))
         local readme = io.open((path:gsub("lua/tidepool/meta.lua$", "README.md"))):read "*a"
         local kinds = {}
         for name in readme:match("| `kind` | when |\n.-\n(.-)\n\n"):gmatch "\n?| `([%w_]+)` |" do

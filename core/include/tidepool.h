@@ -346,6 +346,8 @@ enum tp_transaction_state {
     TP_TX_UNKNOWN /* the connection is lost */
 };
 enum tp_transaction_state tp_lease_transaction(const tp_lease *lease);
+/* A deadline for all operations with the lease, besides their own; TP_NEVER: none, as at first. */
+void tp_lease_set_deadline(const tp_lease *lease, int64_t deadline);
 /* What identifies the transaction that is open on the connection, or was when the connection was
  * lost: "ID EPOCH", or an empty text when it has written nothing or is not asked for it
  * (retry.verdict_ms). On another connection pg_xact_status(ID) tells what became of it, as long as

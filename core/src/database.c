@@ -384,6 +384,12 @@ enum tp_transaction_state tp_lease_transaction(const tp_lease *lease)
     return tp_lease_valid(lease) ? tp__conn_transaction(lease->slot->connection) : TP_TX_UNKNOWN;
 }
 
+void tp_lease_set_deadline(const tp_lease *lease, int64_t deadline)
+{
+    if (tp_lease_valid(lease))
+        lease->slot->deadline = deadline;
+}
+
 const char *tp_lease_xact(const tp_lease *lease, bool *unseen)
 {
     *unseen = false;

@@ -111,6 +111,18 @@ static void let_go(tp_op *op)
     tp__op_fail(op);
 }
 
+void tp__op_bound(tp_op *op)
+{
+    if (op->last_deadline < op->deadline)
+        op->deadline = op->last_deadline;
+}
+
+void tp__op_grant(tp_op *op, int64_t us)
+{
+    op->deadline = tp__after(tp_now(), us);
+    tp__op_bound(op);
+}
+
 static bool is_under_way(const tp_op *op)
 {
     return op->state != OP_IDLE && op->state != OP_DONE && op->state != OP_FAILED;
@@ -135,7 +147,7 @@ static void resume(tp_op *op)
     }
     op->state = OP_EXECUTING;
     if (op->query.stream && op->query.wait_us > 0)
-        op->deadline = tp__after(tp_now(), op->query.wait_us);
+        tp__op_grant(op, op->query.wait_us);
     if (op->over_limit)
         tp__op_begin_stop(op);
 }
@@ -285,6 +297,7 @@ static void begin(tp_op *op, enum op_kind kind, int64_t deadline)
     op->fork_count = tp__fork_count;
     op->kind = kind;
     op->deadline = deadline;
+    op->last_deadline = TP_NEVER;
     op->began = tp_now();
     op->ended = op->began;
     op->attempts = 0;
@@ -342,6 +355,8 @@ static bool borrow(tp_op *op, const tp_lease *lease)
         op->conn = lease->slot->connection;
         op->generation = lease->generation;
         op->slot->user = op;
+        op->last_deadline = op->slot->deadline;
+        tp__op_bound(op);
         return true;
     }
     tp__op_fail(op);

@@ -28,7 +28,7 @@ static void asked(tp_op *op, enum tp_status status, enum op_state state)
 static void grant_wait(tp_op *op)
 {
     if (op->copy.wait_us > 0)
-        op->deadline = tp__after(tp_now(), op->copy.wait_us);
+        tp__op_grant(op, op->copy.wait_us);
 }
 
 /* ------------------------------------------------------------------ columns */

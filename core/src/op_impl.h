@@ -73,11 +73,19 @@ struct tp_op {
     bool over_limit;
 
     int64_t began, ended, deadline, wait_until;
+    int64_t last_deadline; /* of the lease: no other is later */
     int attempts;
     bool stale_retried;
     struct tp_backoff backoff;
     struct tp_error error;
 };
+
+/* --- op.c -------------------------------------------------------------------- */
+
+/* The deadline is no later than the lease's. */
+void tp__op_bound(tp_op *op);
+/* So much time from now on, as far as the lease has it. */
+void tp__op_grant(tp_op *op, int64_t us);
 
 /* --- op_acquire.c: getting a connection ------------------------------------- */
 

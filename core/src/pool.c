@@ -75,6 +75,7 @@ static void lend_locked(struct tp_slot *slot, int64_t now)
     next_generation_locked(slot);
     slot->acquired_at = now;
     slot->user = NULL;
+    slot->deadline = TP_NEVER;
     slot->share = 0;
     slot->place[0] = '\0';
     slot->sql[0] = '\0';

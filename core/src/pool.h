@@ -123,7 +123,8 @@ struct tp_slot {
     uintptr_t owner;  /* the coroutine that acquired it, or the thread */
     uintptr_t thread; /* the thread */
     uint64_t share;   /* the number of the share that it was lent to, or 0 */
-    const void *user; /* the operation that runs on it; of the borrower alone */
+    const void *user; /* the operation that runs on it; of the borrower alone, as: */
+    int64_t deadline; /* of all that the borrower does with it; TP_NEVER: none */
     char place[80];   /* where in the program */
     int line;
     char sql[120]; /* the beginning of the borrower's last statement */

@@ -20,6 +20,7 @@ struct guard {
     tp_lease lease;
     struct tpb_owned owned; /* the request of nginx that has it */
     uint64_t use;           /* changes with every acquire and release */
+    int64_t deadline;       /* of what is done with it */
     bool placed;            /* where the program took it is noted */
     bool unseen;            /* taken without a look */
 };
@@ -146,8 +147,24 @@ static int fail_released(lua_State *L, const struct client *client)
     return tpb_fail(L, &err);
 }
 
-/* Pushes the database of the client at index 1 and returns where it is. */
-static int push_db(lua_State *L)
+const tp_lease *tpb_client_lease(lua_State *L, int index)
+{
+    struct client *client = check_client(L, index);
+    return is_out(client) ? &client->guard->lease : NULL;
+}
+
+int64_t tpb_client_set_deadline(lua_State *L, int index, int64_t deadline)
+{
+    struct client *client = check_client(L, index);
+    if (!is_out(client))
+        return TP_NEVER;
+    int64_t before = client->guard->deadline;
+    client->guard->deadline = deadline;
+    tp_lease_set_deadline(&client->guard->lease, deadline);
+    return before;
+}
+
+int tpb_client_push_db(lua_State *L)
 {
     lua_getiuservalue(L, 1, 1);
     lua_getiuservalue(L, -1, 1);
@@ -231,6 +248,7 @@ static int acquire_body(lua_State *L, tp_reactor *reactor)
     client->use = ++guard->use;
     lua_setiuservalue(L, -2, 1);
     set_client_meta(L);
+    guard->deadline = TP_NEVER;
     guard->placed = false;
     guard->unseen = true;
     if (reactor == NULL && tp_share_try_acquire(db->share, &guard->lease, &scarce)) {
@@ -355,6 +373,7 @@ static bool first_use(lua_State *L, struct guard *guard, int db_index, tp_reacto
         }
         if (!exchange(L, guard, db_index, err))
             return false;
+        tp_lease_set_deadline(&guard->lease, guard->deadline);
     }
     guard->unseen = false;
     if (!guard->placed)
@@ -371,7 +390,7 @@ static struct client *begin(lua_State *L, int *db_index, tp_reactor *reactor, st
         explain(client, err);
         return NULL;
     }
-    *db_index = push_db(L);
+    *db_index = tpb_client_push_db(L);
     if ((client->guard->unseen || !client->guard->placed) &&
         !first_use(L, client->guard, *db_index, reactor, err))
         return NULL;
@@ -474,7 +493,7 @@ static int client_ping_body(lua_State *L, tp_reactor *reactor)
     lua_settop(L, 2);
     if (!is_out(client))
         return fail_released(L, client);
-    int db_index = push_db(L);
+    int db_index = tpb_client_push_db(L);
     if (client->guard->unseen && !first_use(L, client->guard, db_index, reactor, &err)) {
         lua_pushboolean(L, false);
         tpb_push_error(L, &err);
@@ -513,37 +532,15 @@ static int client_transaction_state(lua_State *L)
     return 1;
 }
 
-/* connection:_xact(): "ID EPOCH" of its transaction, or nil; whether it has to
- * be asked for; and the database. */
-static int client_xact(lua_State *L)
-{
-    struct client *client = check_client(L, 1);
-    bool unseen = false;
-    const char *xact = is_out(client) ? tp_lease_xact(&client->guard->lease, &unseen) : NULL;
-    if (xact != NULL && xact[0] != '\0')
-        lua_pushstring(L, xact);
-    else
-        lua_pushnil(L);
-    lua_pushboolean(L, unseen);
-    (void)push_db(L);
-    return 3;
-}
-
 static int client_backend_pid(lua_State *L)
 {
     struct client *client = check_client(L, 1);
     struct tp_error err;
     if (!is_out(client))
         return fail_released(L, client);
-    if (client->guard->unseen && !first_use(L, client->guard, push_db(L), NULL, &err))
+    if (client->guard->unseen && !first_use(L, client->guard, tpb_client_push_db(L), NULL, &err))
         return tpb_fail(L, &err);
     lua_pushinteger(L, tp_lease_backend_pid(&client->guard->lease));
-    return 1;
-}
-
-static int client_is_released(lua_State *L)
-{
-    lua_pushboolean(L, !is_out(check_client(L, 1)));
     return 1;
 }
 
@@ -564,9 +561,10 @@ void tpb_client_open(lua_State *L)
         {"release", client_release},
         {"discard", client_discard},
         {"transaction_state", client_transaction_state},
-        {"_xact", client_xact},
+        {"_xact", tpb_client_xact},
+        {"_until", tpb_client_until},
         {"backend_pid", client_backend_pid},
-        {"is_released", client_is_released},
+        {"is_released", tpb_client_is_released},
         {NULL, NULL},
     };
     static const struct tpb_awaited awaited[] = {

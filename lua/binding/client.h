@@ -25,5 +25,21 @@ void tpb_client_set_acquire(lua_State *L);
 struct tpb_db *tpb_client_db(lua_State *L, int index);
 /* db:release(connection). */
 int tpb_client_release_to(lua_State *L);
+/* What the connection at `index` was lent; NULL: it is not any more. */
+const tp_lease *tpb_client_lease(lua_State *L, int index);
+/* For all that is done with it from now on. Returns what it was before. */
+int64_t tpb_client_set_deadline(lua_State *L, int index, int64_t deadline);
+/* Pushes the database of the connection at index 1 and returns where it is. */
+int tpb_client_push_db(lua_State *L);
+
+/* --- client_block.c: for the blocks of lua/tidepool that run on a connection -------- */
+
+/* connection:_xact(): "ID EPOCH" of its transaction, or nil; whether it has to be asked for; and
+ * the database. */
+int tpb_client_xact(lua_State *L);
+/* connection:_until(ms): what core.now() is at the deadline of all that is done with it, or nil for
+ * none. Returns what it was before. */
+int tpb_client_until(lua_State *L);
+int tpb_client_is_released(lua_State *L);
 
 #endif

@@ -7,7 +7,9 @@
 
 ---@alias tidepool.state_name "unconfigured"|"starting"|"connected"|"unreachable"|"draining"|"closed"
 ---@alias tidepool.event_name
----| "connect"|"remove"|"error"|"retry"|"state"|"notice"|"rollback"|"tls_expiring"|"tls_reload"|"overflow"|"verdict"|"query"
+---| "connect"|"remove"|"error"|"retry"|"state"|"notice"|"rollback"|"tls_expiring"|"tls_reload"|"overflow"|"verdict"
+---| "query"
+
 ---@alias tidepool.transaction_state "idle"|"active"|"open"|"failed"|"unknown"|"inherited"
 ---@alias tidepool.error_kind
 ---| "database" # the server refused or failed a statement
@@ -93,6 +95,12 @@ function stream:close() end
 ---@field deferrable? boolean
 ---@field retries? integer # how often the whole block may be run again
 ---@field timeout_ms? number # how long to wait for a connection
+---@field deadline_ms? number # how long the whole may take, repetitions included
+
+---Of db:with.
+---@class tidepool.with_options
+---@field timeout_ms? number # how long to wait for a connection
+---@field deadline_ms? number # how long the whole may take
 
 ---@class tidepool.copy_in_options
 ---@field format? "text"|"binary"|"csv"
@@ -576,9 +584,9 @@ function db:release(conn) end
 
 ---Calls fn with a connection and gives it back afterwards, whatever happens.
 ---@param fn fun(conn: tidepool.connection): ...
----@param timeout_ms? number
+---@param options? number|tidepool.with_options # a number is timeout_ms
 ---@return any ... # what fn returns, or nil and an error
-function db:with(fn, timeout_ms) end
+function db:with(fn, options) end
 
 ---Gives a type a codec of the program's.
 ---@param definition tidepool.type_definition

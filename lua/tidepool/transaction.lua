@@ -11,6 +11,7 @@ local core = require "tidepool.core"
 local events = require "tidepool.events"
 local failure = require "tidepool.failure"
 local pipeline = require "tidepool.pipeline"
+local scope = require "tidepool.scope"
 local verdict = require "tidepool.verdict"
 
 local M = { db_methods = {}, connection_methods = {} }
@@ -28,6 +29,10 @@ local function is_boolean(value)
     return type(value) == "boolean"
 end
 
+local function is_duration(value)
+    return type(value) == "number" and value >= 0
+end
+
 -- Of each option: what its value is, and what is said of another.
 local checks = {
     isolation = {
@@ -40,10 +45,8 @@ local checks = {
         function(value) return type(value) == "number" and value >= 0 and value % 1 == 0 end,
         "must be a count",
     },
-    timeout_ms = {
-        function(value) return type(value) == "number" and value >= 0 end,
-        "must be milliseconds",
-    },
+    timeout_ms = { is_duration, "must be milliseconds" },
+    deadline_ms = { is_duration, "must be milliseconds" },
 }
 
 -- Checks what a method was called with; what is wrong is its caller's mistake (level 3).
@@ -59,7 +62,7 @@ local function check_arguments(fn, options)
         local rule = checks[name]
         if not rule then
             error(("unknown option '%s' of a transaction (known: isolation, read_only, deferrable, "
-                .. "retries, timeout_ms)"):format(tostring(name)), 3)
+                .. "retries, timeout_ms, deadline_ms)"):format(tostring(name)), 3)
         elseif not rule[1](value) then
             error(("option %s %s"):format(name, rule[2]), 3)
         end
@@ -235,23 +238,31 @@ local function settle(db, done)
     return done
 end
 
--- One run of the block on a connection that is in no transaction.
-local function run_once(connection, fn, begin)
+-- One run of the block on a connection that is in no transaction. What is undone is not bound by the deadline.
+local function run_once(connection, fn, begin, deadline)
+    local before = scope.restrict(connection, deadline)
     local ok, err = connection:control(begin)
     if not ok then
+        connection:_until(before)
         return { err = err, unbegun = true }
     end
     local tx = setmetatable({ connection = connection, depth = 1 }, Transaction)
     local done = outcome(compat.pcall(fn, tx))
     tx.ended = true
     if done.err == nil and not done.raised then
+        done.err = scope.check(deadline)
+    end
+    if done.err == nil and not done.raised then
         local lost
         ok, err, lost = commit(connection)
         if not ok then
             done = { err = err, results = done.results, lost = lost }
         end
+        connection:_until(before)
     else
+        connection:_until(nil)
         connection:control("ROLLBACK") -- if this fails too, releasing deals with it
+        connection:_until(before)
     end
     return done
 end
@@ -275,12 +286,13 @@ local function pause_ms(attempt)
     return ceiling / 2 + math.random() * ceiling / 2
 end
 
-local function run_on_new_connection(db, fn, begin, timeout_ms)
-    local connection, err = db:acquire(timeout_ms)
+local function run_on_new_connection(db, fn, begin, timeout_ms, deadline)
+    local connection, err = db:acquire(scope.patience(db, timeout_ms, deadline))
     if not connection then
         return { err = err }, false
     end
-    local ok, done = compat.pcall(run_once, connection, fn, begin) -- not even a lack of memory may keep the connection
+    -- Not even a lack of memory may keep the connection.
+    local ok, done = compat.pcall(run_once, connection, fn, begin, deadline)
     local lost = connection:transaction_state() == "unknown"
     if not connection:is_released() then
         connection:release()
@@ -293,11 +305,11 @@ end
 
 -- A connection that the server ended while it lay idle may show with BEGIN only. Nothing has
 -- been done then, so another is taken; each time one dead connection leaves the pool.
-local function run_on_some_connection(db, fn, begin, timeout_ms)
-    local done, lost = run_on_new_connection(db, fn, begin, timeout_ms)
+local function run_on_some_connection(db, fn, begin, timeout_ms, deadline)
+    local done, lost = run_on_new_connection(db, fn, begin, timeout_ms, deadline)
     local spare = done.unbegun and lost and tonumber(db:option "pool.max") or 0
     while done.unbegun and lost and spare > 0 do
-        done, lost = run_on_new_connection(db, fn, begin, timeout_ms)
+        done, lost = run_on_new_connection(db, fn, begin, timeout_ms, deadline)
         spare = spare - 1
     end
     return done, lost
@@ -307,19 +319,21 @@ end
 -- @param fn function(tx)
 -- @param options isolation, read_only, deferrable; retries: how often the whole block may be
 -- run again after a serialization failure, a deadlock or a connection lost before COMMIT
--- (default 0); timeout_ms: how long to wait for a connection
+-- (default 0); timeout_ms: how long to wait for a connection; deadline_ms: how long the whole may take, repetitions
+-- included: then every statement, and COMMIT, fails with a timeout
 -- @return what fn returned, or nil and an error
 function M.db_methods.transaction(db, fn, options)
     options = check_arguments(fn, options)
     local begin, retries = begin_text(options), options.retries or 0
+    local deadline = scope.deadline_in(options.deadline_ms)
     local attempt = 1
     while true do
-        local done, lost = run_on_some_connection(db, fn, begin, options.timeout_ms)
+        local done, lost = run_on_some_connection(db, fn, begin, options.timeout_ms, deadline)
         done = settle(db, done)
         if done.err == nil and not done.raised then
             return results_of(done)
         end
-        local why = attempt <= retries and why_again(done, lost)
+        local why = attempt <= retries and not scope.check(deadline) and why_again(done, lost)
         if not why then
             if failure.is(done.err) then
                 done.err.attempts = attempt
@@ -339,7 +353,8 @@ function M.connection_methods.transaction(connection, fn, options)
     if connection:transaction_state() == "open" or connection:transaction_state() == "failed" then
         return nil, failure.new("validation", "the connection is in a transaction already")
     end
-    local done = settle(select(3, connection:_xact()), run_once(connection, fn, begin_text(options)))
+    local done = settle(select(3, connection:_xact()), run_once(connection, fn, begin_text(options),
+        scope.deadline_in(options.deadline_ms)))
     if done.err == nil and not done.raised then
         return results_of(done)
     end

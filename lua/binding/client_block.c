@@ -1,0 +1,33 @@
+#include "client.h"
+
+int tpb_client_xact(lua_State *L)
+{
+    bool unseen = false;
+    const tp_lease *lease = tpb_client_lease(L, 1);
+    const char *xact = lease != NULL ? tp_lease_xact(lease, &unseen) : NULL;
+    if (xact != NULL && xact[0] != '\0')
+        lua_pushstring(L, xact);
+    else
+        lua_pushnil(L);
+    lua_pushboolean(L, unseen);
+    (void)tpb_client_push_db(L);
+    return 3;
+}
+
+int tpb_client_until(lua_State *L)
+{
+    bool none = lua_isnoneornil(L, 2);
+    int64_t deadline = none ? TP_NEVER : (int64_t)(luaL_checknumber(L, 2) * 1000);
+    int64_t before = tpb_client_set_deadline(L, 1, deadline);
+    if (before == TP_NEVER)
+        lua_pushnil(L);
+    else
+        lua_pushnumber(L, (lua_Number)before / 1000);
+    return 1;
+}
+
+int tpb_client_is_released(lua_State *L)
+{
+    lua_pushboolean(L, tpb_client_lease(L, 1) == NULL);
+    return 1;
+}

@@ -1,0 +1,126 @@
+--- Deadlines of blocks: what runs in db:with and db:transaction has one end, whatever each statement is given.
+local loops = require "spec.support.loops"
+local server = require "spec.support.server"
+
+local function fails(kind, result, err)
+    assert.is_nil(result)
+    assert.is_table(err)
+    assert.equal(kind, err.kind, tostring(err))
+    return err
+end
+
+local function takes(least, most, fn)
+    local began = server.now()
+    fn()
+    local took = server.now() - began
+    assert.is_true(took >= least and took <= most, ("%.0f ms"):format(took))
+end
+
+loops.each(function(loop)
+    local function open(options)
+        return loop.open { pool = { min = 0, max = 2 }, query_timeout_ms = options and options.query_timeout_ms }
+    end
+
+    it("deadline_ms of with ends each statement in it, in the time that is left", loop.tasks(function()
+        local db = open()
+        takes(95, 1500, function()
+            db:with(function(conn)
+                assert(conn:query "select pg_sleep(0.04)")
+                fails("timeout", conn:query "select pg_sleep(60)")
+            end, { deadline_ms = 100 })
+        end)
+        takes(95, 1500, function()
+            db:with(function(conn)
+                fails("timeout", conn:query { "select pg_sleep(60)", timeout_ms = 50000 })
+            end, { deadline_ms = 100, timeout_ms = 5000 })
+        end)
+    end))
+
+    it("deadline_ms does not lengthen what a statement says itself, and ends with its block", loop.tasks(function()
+        local db = open { query_timeout_ms = 50 }
+        takes(45, 1500, function()
+            db:with(function(conn) fails("timeout", conn:query "select pg_sleep(60)") end, { deadline_ms = 60000 })
+        end)
+        db = open()
+        db:with(function(conn) assert.equal(1, conn:value "select 1") end, { deadline_ms = 30 })
+        loop.sleep(40)
+        db:with(function(conn) assert.equal(1, conn:value "select 1") end)
+    end))
+
+    it("deadline_ms of a transaction rolls it back, also when it passes between two statements", loop.tasks(function()
+        local db = open()
+        local name = "deadline_" .. loop.name
+        assert(db:script(("create table %s (id int)"):format(name)))
+        local err = fails("timeout", db:transaction(function(tx)
+            assert(tx:exec(("insert into %s values (1)"):format(name)))
+            loop.sleep(60)
+            return "done"
+        end, { deadline_ms = 50 }))
+        assert.truthy(err.message:find "deadline_ms", err.message)
+        fails("timeout", db:transaction(function(tx)
+            assert(tx:exec(("insert into %s values (2)"):format(name)))
+            return tx:query "select pg_sleep(60)"
+        end, { deadline_ms = 80, retries = 3 }))
+        assert.equal(0, db:value("select count(*) from " .. name))
+        assert.equal("done", (db:transaction(function(tx)
+            assert(tx:exec(("insert into %s values (3)"):format(name)))
+            return "done"
+        end, { deadline_ms = 20000 })))
+        assert.equal(1, db:value("select count(*) from " .. name))
+        assert(db:script("drop table " .. name))
+    end))
+
+    it("deadline_ms of a block within another one is the earlier of the two", loop.tasks(function()
+        local db = open()
+        takes(75, 1500, function()
+            db:with(function(conn)
+                fails("timeout", conn:transaction(function(tx) return tx:query "select pg_sleep(60)" end,
+                    { deadline_ms = 60000 }))
+            end, { deadline_ms = 80 })
+        end)
+        db:with(function(conn)
+            assert.equal(1, (conn:transaction(function(tx) return tx:value "select 1" end, { deadline_ms = 200 })))
+            assert(conn:query "select pg_sleep(0.25)")
+        end, { deadline_ms = 20000 })
+    end))
+
+    if not loop.blocks then
+        it("deadline_ms bounds the wait for a connection", function()
+            local db = loop.open { pool = { min = 0, max = 1 } }
+            local over = false
+            loop.run(function()
+                local conn = assert(db:acquire())
+                assert.is_true(loop.wait(function() return over end))
+                conn:release()
+            end, function()
+                assert.is_true(loop.wait(function() return db:stats().active_connections == 1 end))
+                takes(45, 1500, function()
+                    fails("pool_timeout", db:with(function() return true end, { deadline_ms = 50 }))
+                    fails("pool_timeout", db:transaction(function() return true end, { deadline_ms = 1 }))
+                end)
+                over = true
+            end)
+        end)
+    end
+
+    it("options that are none are misuse", function()
+        local db = open()
+        assert.has_error(function() db:with(print, { dead_ms = 1 }) end)
+        assert.has_error(function() db:with(print, { deadline_ms = -1 }) end)
+        assert.has_error(function() db:transaction(print, { deadline_ms = "1" }) end)
+    end)
+
+    it("deadline_ms bounds streams and COPY", loop.tasks(function()
+        local db = open()
+        local ok = loop.pcall(function()
+            db:with(function(conn)
+                local next_row = conn:each {
+                    "select pg_sleep(0.01) from generate_series(1, 100000)", timeout_ms = 5000,
+                }
+                while next_row() do end -- luacheck: ignore
+            end, { deadline_ms = 100 })
+        end)
+        assert.is_false(ok)
+        assert.equal(1, db:value "select 1")
+    end))
+end)
