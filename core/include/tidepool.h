@@ -488,6 +488,12 @@ struct tp_param {
 };
 
 /* What to ask. Strings are borrowed until the operation has ended. */
+/* How often something is tried at most, and the pauses between; 0: as the configuration says. */
+struct tp_retry {
+    int attempts;
+    int64_t base_us, max_us;
+};
+
 struct tp_query {
     const char *sql;
     size_t sql_len;
@@ -499,6 +505,7 @@ struct tp_query {
     int64_t wait_us;   /* stream: the longest wait for more rows; 0: none but the deadline */
     int64_t max_rows;  /* more are an error; 0: any number */
     int64_t max_bytes; /* of all rows together; 0: any number */
+    struct tp_retry retry;
 };
 
 /* An operation may be begun again and again; it keeps its buffers.
@@ -709,17 +716,19 @@ struct tp_stats {
     int budget_max, budget_used, budget_processes;
     uint64_t acquires, acquire_timeouts, acquire_cancels;
     uint64_t connects, connect_failures, closed[TP_CLOSE_REASONS];
-    uint64_t queries, query_failures, retries,
-        rollbacks; /* rollbacks: by return of an open transaction */
+    uint64_t queries, query_failures;
+    uint64_t retries, retries_refused; /* refused: by retry.budget */
+    uint64_t rollbacks;                /* by return of an open transaction */
     uint64_t statements_prepared, statement_hits, statement_evictions;
     uint64_t errors_by_kind[TP_ERR_MEMORY + 1];
     struct tp_latency wait, connect, query;
 };
 void tp_pool_stats(tp_pool *pool, struct tp_stats *out); /* Thread: any */
 
-/* Counts a repetition that was made outside of the engine (a transaction block that is
- * run again) and leaves a retry event. `code` may be NULL. Thread: any. */
-void tp_pool_count_retry(tp_pool *pool, int attempt, const char *code, const char *why);
+/* Whether something outside of the engine may be repeated (a transaction block): repetitions are
+ * a small part of all queries (retry.budget), so that they make no outage worse. One that may is
+ * counted, and told by an event. `code` may be NULL. Thread: any. */
+bool tp_pool_take_retry(tp_pool *pool, int attempt, const char *code, const char *why);
 
 enum tp_pool_state {
     TP_POOL_UNCONFIGURED,

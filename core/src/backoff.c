@@ -36,6 +36,7 @@ void tp__backoff_init(struct tp_backoff *backoff, int64_t base_us, int64_t max_u
 {
     backoff->base_us = base_us < 0 ? 0 : base_us;
     backoff->max_us = max_us < 0 ? 0 : max_us;
+    backoff->jitter = 50;
     backoff->attempt = 0;
     backoff->seed = seed;
     if (seed == 0) {
@@ -64,6 +65,6 @@ int64_t tp__backoff_next(struct tp_backoff *backoff)
         backoff->attempt++;
     }
     int64_t high = ceiling(backoff);
-    int64_t low = high - high / 2; /* half, rounded up: 1 µs is not cut to "at once" */
-    return low + tp__random_below(&backoff->seed, high / 2 + 1);
+    int64_t drawn = high / 100 * backoff->jitter + high % 100 * backoff->jitter / 100;
+    return high - drawn + tp__random_below(&backoff->seed, drawn + 1);
 }

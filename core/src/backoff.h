@@ -1,7 +1,7 @@
-/* Exponential backoff with equal jitter.
+/* Exponential backoff with jitter.
  *
- * The n-th delay is drawn evenly from [ceiling/2, ceiling] where ceiling is
- * base * 2^(n-1) cut at max: it spreads a herd and never retries at once.
+ * The n-th delay is drawn evenly from the upper half of [0, ceiling], or another part of it, where
+ * ceiling is base * 2^(n-1) cut at max: it spreads a herd and never retries at once.
  * Owns: nothing. Thread: one object is used by one thread at a time. */
 #ifndef TP_BACKOFF_H
 #define TP_BACKOFF_H
@@ -10,6 +10,7 @@
 
 struct tp_backoff {
     int64_t base_us, max_us;
+    int jitter;    /* how much of the ceiling is drawn, in percent: 50 */
     int attempt;   /* delays given since the last reset */
     uint64_t seed; /* state of the generator (splitmix64) */
 };

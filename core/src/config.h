@@ -35,7 +35,8 @@ struct tp_settings {
     int most_events;                             /* that wait to be taken */
     int retry_attempts;
     int64_t retry_base_us, retry_max_us;
-    int64_t verdict_us; /* 0: off */
+    int retry_jitter, retry_budget; /* percent */
+    int64_t verdict_us;             /* 0: off */
     bool log_queries, log_connections;
     int64_t log_slow_us; /* 0: off */
 };

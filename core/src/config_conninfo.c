@@ -175,6 +175,8 @@ static void build_settings(tp_config *config)
         .retry_attempts = count_of(config, TP_OPT_RETRY_ATTEMPTS),
         .retry_base_us = us_of(config, TP_OPT_RETRY_BASE),
         .retry_max_us = us_of(config, TP_OPT_RETRY_MAX),
+        .retry_jitter = (int)tp__config_number(config, TP_OPT_RETRY_JITTER),
+        .retry_budget = (int)tp__config_number(config, TP_OPT_RETRY_BUDGET),
         .verdict_us = us_of(config, TP_OPT_VERDICT),
         .log_queries = tp__config_true(config, TP_OPT_LOG_QUERIES),
         .log_connections = tp__config_true(config, TP_OPT_LOG_CONNECTIONS),

@@ -147,7 +147,8 @@ static const char *why_repeat(const tp_op *op)
         return op->stale_retried ? NULL : "stale plan";
     if (was_unread(op))
         return "ended by the server before it read the statement";
-    if (op->attempts >= op->database->settings->retry_attempts)
+    int most = op->query.retry.attempts;
+    if (op->attempts >= (most > 0 ? most : op->database->settings->retry_attempts))
         return NULL;
     if (tp_sqlstate_retryable(err->code) && !op->query.simple)
         return tp_sqlstate_name(err->code);
@@ -156,20 +157,31 @@ static const char *why_repeat(const tp_op *op)
     return NULL;
 }
 
-static void repeat_after(tp_op *op, int64_t delay_us, const char *why)
+/* False: too much is repeated already. */
+static bool repeat_after(tp_op *op, int64_t delay_us, const char *why)
 {
-    tp_pool_count_retry(op->pool, op->attempts, op->error.code, why);
+    if (!tp_pool_take_retry(op->pool, op->attempts, op->error.code, why)) {
+        if (op->error.hint[0] == '\0')
+            tp__text_copy(op->error.hint, sizeof op->error.hint,
+                          "not repeated: retry.budget is used up");
+        return false;
+    }
     tp__error_clear(&op->error);
     op->state = OP_BACKOFF;
     op->wait_until = tp_now() + delay_us;
     tp__op_leave(op);
+    return true;
 }
 
 static int64_t next_delay(tp_op *op)
 {
     const struct tp_settings *settings = op->database->settings;
-    if (op->attempts <= 1)
-        tp__backoff_init(&op->backoff, settings->retry_base_us, settings->retry_max_us, 0);
+    const struct tp_retry *own = &op->query.retry;
+    if (op->attempts <= 1) {
+        tp__backoff_init(&op->backoff, own->base_us > 0 ? own->base_us : settings->retry_base_us,
+                         own->max_us > 0 ? own->max_us : settings->retry_max_us, 0);
+        op->backoff.jitter = settings->retry_jitter;
+    }
     return tp__backoff_next(&op->backoff);
 }
 
@@ -192,10 +204,8 @@ void tp__op_statement_failed(tp_op *op)
         op->stale_retried = true;
     else if (why != NULL && !was_unread(op))
         delay = next_delay(op);
-    if (why != NULL && tp_now() + delay < op->deadline) {
-        repeat_after(op, delay, why);
+    if (why != NULL && tp_now() + delay < op->deadline && repeat_after(op, delay, why))
         return;
-    }
     tp__op_leave(op);
     tp__op_fail(op);
 }

@@ -166,6 +166,12 @@ static const struct tp_option rows[TP_OPTIONS] = {
                "The delay before the first repetition; each further one is twice as long."),
     [TP_OPT_RETRY_MAX] = NUMBER(TP_OPTION_MS, "retry.max_ms", "", "", "1000", "1000", 1, MS_MAX,
                                 "The longest delay between repetitions."),
+    [TP_OPT_RETRY_JITTER] =
+        NUMBER(TP_OPTION_INT, "retry.jitter", "", "", "50", "50", 0, 100,
+               "How much of a delay is random, in percent, so that many callers spread."),
+    [TP_OPT_RETRY_BUDGET] =
+        NUMBER(TP_OPTION_INT, "retry.budget", "", "", "10", "10", 0, 100,
+               "How many repetitions there may be per 100 calls; 100 is no limit."),
     [TP_OPT_VERDICT] = NUMBER(TP_OPTION_MS, "retry.verdict_ms", "", "", "5000", "5000", 0, MS_MAX,
                               "How long is asked what became of a lost COMMIT; 0 is never."),
     [TP_OPT_SQL_BYTES] = NUMBER(TP_OPTION_INT, "limits.sql_bytes", "", "", "67108864", "67108864",

@@ -432,6 +432,9 @@ static void count_usage_locked(tp_pool *pool, const struct tp_usage *usage)
     if (usage->query_us >= 0) {
         pool->totals.queries++;
         pool->totals.query_failures += usage->failed;
+        pool->retry_credit += pool->limits.retry_percent;
+        if (pool->retry_credit > TP_RETRY_RESERVE * 100)
+            pool->retry_credit = TP_RETRY_RESERVE * 100;
         tp__histogram_record(&pool->query_times, usage->query_us);
     }
     if (usage->failed)
@@ -510,6 +513,20 @@ void tp__pool_count_query(tp_pool *pool, const struct tp_usage *usage)
     tp__pool_lock(pool);
     count_usage_locked(pool, usage);
     pthread_mutex_unlock(&pool->lock);
+}
+
+bool tp_pool_take_retry(tp_pool *pool, int attempt, const char *code, const char *why)
+{
+    tp__pool_lock(pool);
+    bool free = pool->limits.retry_percent >= 100;
+    bool granted = free || pool->retry_credit >= 100;
+    pool->retry_credit -= granted && !free ? 100 : 0;
+    pool->totals.retries += granted;
+    pool->totals.retries_refused += !granted;
+    pthread_mutex_unlock(&pool->lock);
+    if (granted)
+        tp__pool_event(pool, TP_EVENT_RETRY, 0, attempt, code, "%s", why);
+    return granted;
 }
 
 void tp__pool_note_sql(struct tp_slot *slot, const char *sql, size_t len)

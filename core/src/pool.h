@@ -33,6 +33,9 @@
 #include "tidepool.h"
 #include "wake.h"
 
+/* How many repetitions there may be at once when there were none for long. */
+enum { TP_RETRY_RESERVE = 100 };
+
 /* A connection that rested longer than this is looked at before it is lent: a look is a
  * system call, and one that was used a moment ago is known to live. Hang-ups are seen by
  * the housekeeper's epoll within a millisecond or so; this covers the time until it ran. */
@@ -94,6 +97,7 @@ struct tp_pool_limits {
     int events;                                                             /* 0: the default */
     int64_t idle_timeout_us, max_lifetime_us, max_uses, health_interval_us; /* 0: off */
     int64_t connect_base_us, connect_max_us; /* backoff between failed connects */
+    int retry_percent;                       /* repetitions per 100 queries; 100: any number */
 };
 
 enum tp_slot_state {
@@ -210,6 +214,7 @@ struct tp_pool {
     struct tp_error last_error;
     struct tp_stats totals; /* only the counters */
     struct tp_histogram wait_times, connect_times, query_times;
+    int64_t retry_credit; /* in hundredths of a repetition */
 
     struct tp_events events;
     struct tp_reader reader; /* of whoever has no share */

@@ -85,6 +85,7 @@ enum tp_status tp__pool_new(tp_pool **out, const struct tp_pool_limits *limits,
     pool->configured = true;
     pool->epoll_fd = -1;
     pool->permit_due = TP_NEVER;
+    pool->retry_credit = TP_RETRY_RESERVE * 100;
     atomic_init(&pool->fork_count, tp__fork_count);
     pool->reported_state = TP_POOL_STARTING;
     atomic_init(&pool->refs, 1);

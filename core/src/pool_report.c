@@ -292,14 +292,6 @@ bool tp_pool_next_event(tp_pool *pool, struct tp_event *out, uint64_t *dropped)
     return tp__events_read(&pool->events, &pool->reader, out, NULL, dropped);
 }
 
-void tp_pool_count_retry(tp_pool *pool, int attempt, const char *code, const char *why)
-{
-    tp__pool_lock(pool);
-    pool->totals.retries++;
-    pthread_mutex_unlock(&pool->lock);
-    tp__pool_event(pool, TP_EVENT_RETRY, 0, attempt, code, "%s", why);
-}
-
 void tp__pool_count_statement(tp_pool *pool, enum tp_statement_event event)
 {
     tp__pool_lock(pool);

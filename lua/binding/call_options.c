@@ -55,6 +55,41 @@ static bool int64_option(lua_State *L)
     return true;
 }
 
+/* A count or milliseconds of the table on top of the stack, or 0. */
+static int64_t retry_field(lua_State *L, const char *name)
+{
+    lua_Number value = 0;
+    if (lua_getfield(L, -1, name) != LUA_TNIL) {
+        value = lua_type(L, -1) == LUA_TNUMBER ? lua_tonumber(L, -1) : -1;
+        if (!(value >= 1 && value < 1e9))
+            luaL_error(L, "option 'retry.%s' must be a positive number", name);
+    }
+    lua_pop(L, 1);
+    return (int64_t)value;
+}
+
+/* {attempts =, base_ms =, max_ms =}, or false: not at all. */
+static void retry_option(lua_State *L, struct tp_retry *out)
+{
+    *out = (struct tp_retry){.attempts = 1};
+    if (lua_isboolean(L, -1) && !lua_toboolean(L, -1))
+        return;
+    if (!lua_istable(L, -1))
+        luaL_error(L, "option 'retry' must be a table or false");
+    lua_pushnil(L);
+    while (lua_next(L, -2) != 0) {
+        const char *name = lua_type(L, -2) == LUA_TSTRING ? lua_tostring(L, -2) : "?";
+        if (strcmp(name, "attempts") != 0 && strcmp(name, "base_ms") != 0 &&
+            strcmp(name, "max_ms") != 0)
+            luaL_error(L, "unknown option 'retry.%s' of a call (known: attempts, base_ms, max_ms)",
+                       name);
+        lua_pop(L, 1);
+    }
+    out->attempts = (int)retry_field(L, "attempts");
+    out->base_us = retry_field(L, "base_ms") * 1000;
+    out->max_us = retry_field(L, "max_ms") * 1000;
+}
+
 /* The value is on top of the stack. */
 static void take_option(lua_State *L, const char *name, struct tpb_call_options *out)
 {
@@ -64,6 +99,8 @@ static void take_option(lua_State *L, const char *name, struct tpb_call_options 
         out->query.deadline = tpb_check_deadline(L, lua_gettop(L), 0);
     } else if (strcmp(name, "idempotent") == 0) {
         out->query.idempotent = boolean_option(L, name);
+    } else if (strcmp(name, "retry") == 0) {
+        retry_option(L, &out->query.retry);
     } else if (strcmp(name, "nulls") == 0) {
         out->decode.null_sentinel = boolean_option(L, name);
     } else if (strcmp(name, "numbers") == 0) {
@@ -77,10 +114,11 @@ static void take_option(lua_State *L, const char *name, struct tpb_call_options 
     } else if (strcmp(name, "max_result_bytes") == 0) {
         out->query.max_bytes = count_option(L, name);
     } else {
-        luaL_error(L,
-                   "unknown option '%s' of a call (known: timeout_ms, idempotent, as, nulls, "
-                   "numbers, int64, max_rows, max_result_bytes)",
-                   name);
+        luaL_error(
+            L,
+            "unknown option '%s' of a call (known: timeout_ms, idempotent, retry, as, nulls, "
+            "numbers, int64, max_rows, max_result_bytes)",
+            name);
     }
 }
 

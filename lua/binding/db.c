@@ -444,12 +444,13 @@ static int db_watch_queries(lua_State *L)
     return 0;
 }
 
-static int db_count_retry(lua_State *L)
+/* db:_take_retry(attempt, code or nil, why): whether something may be repeated. */
+static int db_take_retry(lua_State *L)
 {
     struct tpb_db *db = tpb_db_check(L, 1);
-    tp_pool_count_retry(db->pool, (int)luaL_checkinteger(L, 2), luaL_optstring(L, 3, NULL),
-                        luaL_checkstring(L, 4));
-    return 0;
+    lua_pushboolean(L, tp_pool_take_retry(db->pool, (int)luaL_checkinteger(L, 2),
+                                          luaL_optstring(L, 3, NULL), luaL_checkstring(L, 4)));
+    return 1;
 }
 
 /* db:_set_adapter(adapter or nil, blocks): how its methods wait; nil: as is found to fit. */
@@ -509,7 +510,7 @@ void tpb_db_open(lua_State *L)
         {"_state", db_internals},
         {"_set_adapter", db_set_adapter},
         {"_watch_queries", db_watch_queries},
-        {"_count_retry", db_count_retry},
+        {"_take_retry", db_take_retry},
         {NULL, NULL},
     };
     static const struct tpb_awaited awaited[] = {

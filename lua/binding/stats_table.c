@@ -58,6 +58,7 @@ static void set_counters(lua_State *L, const struct tp_stats *stats)
     set_count(L, "queries", stats->queries);
     set_count(L, "query_failures", stats->query_failures);
     set_count(L, "retries", stats->retries);
+    set_count(L, "retries_refused", stats->retries_refused);
     set_count(L, "rollbacks", stats->rollbacks);
     set_count(L, "statements_prepared", stats->statements_prepared);
     set_count(L, "statement_hits", stats->statement_hits);

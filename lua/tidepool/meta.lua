@@ -75,10 +75,16 @@ function stream:close() end
 ---SQL text, or a table with the text and options of this call.
 ---@alias tidepool.sql string|tidepool.call_options
 
+---@class tidepool.call_retry
+---@field attempts? integer # how often it is tried at most
+---@field base_ms? number # the delay before the first repetition
+---@field max_ms? number # the longest delay
+
 ---@class tidepool.call_options
 ---@field [1] string # the SQL text
 ---@field timeout_ms? number # how long the call may take, waiting for a connection included
 ---@field idempotent? boolean # it may be repeated when the link dies after sending
+---@field retry? false|tidepool.call_retry # instead of what the database was opened with; false: not at all
 ---@field as? "rows"|"arrays"|"columns"|"lazy"
 ---@field nulls? boolean # NULL is tidepool.null
 ---@field numbers? boolean # numeric is a Lua number
@@ -94,6 +100,7 @@ function stream:close() end
 ---@field read_only? boolean
 ---@field deferrable? boolean
 ---@field retries? integer # how often the whole block may be run again
+---@field retry? tidepool.call_retry # the same as attempts, with the pauses
 ---@field timeout_ms? number # how long to wait for a connection
 ---@field deadline_ms? number # how long the whole may take, repetitions included
 
@@ -159,6 +166,8 @@ function stream:close() end
 ---@field attempts? integer # how often a statement that may safely be repeated is tried
 ---@field base_ms? integer # the delay before the first repetition
 ---@field max_ms? integer # the longest delay between repetitions
+---@field jitter? integer # how much of a delay is random, in percent
+---@field budget? integer # how many repetitions there may be per 100 calls; 100 is no limit
 ---@field verdict_ms? integer # how long is asked what became of a lost COMMIT; 0 is never
 
 ---@class tidepool.limits_options
@@ -257,6 +266,7 @@ function stream:close() end
 ---@field queries integer
 ---@field query_failures integer
 ---@field retries integer
+---@field retries_refused integer # by retry.budget
 ---@field rollbacks integer # connections that came back in an open transaction
 ---@field statements_prepared integer
 ---@field statement_hits integer

@@ -45,6 +45,18 @@ local checks = {
         function(value) return type(value) == "number" and value >= 0 and value % 1 == 0 end,
         "must be a count",
     },
+    retry = {
+        function(value)
+            for name, number in pairs(type(value) == "table" and value or { "" }) do
+                if (name ~= "attempts" and name ~= "base_ms" and name ~= "max_ms")
+                    or type(number) ~= "number" or number < 1 then
+                    return false
+                end
+            end
+            return true
+        end,
+        "must be a table with attempts, base_ms, max_ms",
+    },
     timeout_ms = { is_duration, "must be milliseconds" },
     deadline_ms = { is_duration, "must be milliseconds" },
 }
@@ -62,7 +74,7 @@ local function check_arguments(fn, options)
         local rule = checks[name]
         if not rule then
             error(("unknown option '%s' of a transaction (known: isolation, read_only, deferrable, "
-                .. "retries, timeout_ms, deadline_ms)"):format(tostring(name)), 3)
+                .. "retries, retry, timeout_ms, deadline_ms)"):format(tostring(name)), 3)
         elseif not rule[1](value) then
             error(("option %s %s"):format(name, rule[2]), 3)
         end
@@ -281,9 +293,12 @@ local function why_again(done, lost)
     return nil
 end
 
-local function pause_ms(attempt)
-    local ceiling = math.min(10 * 2 ^ (attempt - 1), 500)
-    return ceiling / 2 + math.random() * ceiling / 2
+-- The pause before a repetition; `own` is what the transaction says itself.
+local function pause_ms(db, own, attempt)
+    local base = own.base_ms or tonumber(db:option "retry.base_ms") / 5
+    local most = own.max_ms or tonumber(db:option "retry.max_ms")
+    local jitter = tonumber(db:option "retry.jitter") / 100
+    return math.min(base * 2 ^ (attempt - 1), most) * (1 - jitter * math.random())
 end
 
 local function run_on_new_connection(db, fn, begin, timeout_ms, deadline)
@@ -318,13 +333,14 @@ end
 --- db:transaction(fn, options): runs fn in a transaction on a connection of its own.
 -- @param fn function(tx)
 -- @param options isolation, read_only, deferrable; retries: how often the whole block may be
--- run again after a serialization failure, a deadlock or a connection lost before COMMIT
+-- run again, or retry = { attempts =, base_ms =, max_ms = }: how often it is tried, after a serialization failure, a deadlock or a connection lost before COMMIT
 -- (default 0); timeout_ms: how long to wait for a connection; deadline_ms: how long the whole may take, repetitions
 -- included: then every statement, and COMMIT, fails with a timeout
 -- @return what fn returned, or nil and an error
 function M.db_methods.transaction(db, fn, options)
     options = check_arguments(fn, options)
-    local begin, retries = begin_text(options), options.retries or 0
+    local begin, own = begin_text(options), options.retry or {}
+    local retries = own.attempts and own.attempts - 1 or options.retries or 0
     local deadline = scope.deadline_in(options.deadline_ms)
     local attempt = 1
     while true do
@@ -334,14 +350,13 @@ function M.db_methods.transaction(db, fn, options)
             return results_of(done)
         end
         local why = attempt <= retries and not scope.check(deadline) and why_again(done, lost)
-        if not why then
+        if not why or not db:_take_retry(attempt, done.err.code, why) then
             if failure.is(done.err) then
                 done.err.attempts = attempt
             end
             return fail(done)
         end
-        db:_count_retry(attempt, done.err.code, why)
-        db:_pause(pause_ms(attempt))
+        db:_pause(pause_ms(db, own, attempt))
         attempt = attempt + 1
     end
 end

@@ -514,7 +514,7 @@ static void the_statistics_count_what_happened(void **state)
     tp__pool_count_statement(fake.pool, TP_STATEMENT_HIT);
     tp__pool_count_statement(fake.pool, TP_STATEMENT_PREPARED);
     tp__pool_count_statement(fake.pool, TP_STATEMENT_EVICTED);
-    tp_pool_count_retry(fake.pool, 1, "40001", "serialization_failure");
+    assert_true(tp_pool_take_retry(fake.pool, 1, "40001", "serialization_failure"));
     AWAIT(fake_stats(&fake).idle == 2);
     struct tp_stats stats = fake_stats(&fake);
     assert_int_equal(stats.total, 2);

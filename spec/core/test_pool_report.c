@@ -315,14 +315,14 @@ static void a_retry_outside_of_the_engine_is_counted_and_told(void **state)
     struct tp_pool_limits limits = fake_limits(0, 1);
     struct tp_event event;
     fake_start(&fake, &limits);
-    tp_pool_count_retry(fake.pool, 2, "40P01", "deadlock_detected");
+    assert_true(tp_pool_take_retry(fake.pool, 2, "40P01", "deadlock_detected"));
     assert_true(tp_pool_has_events(fake.pool));
     fake_next_event(&fake, TP_EVENT_RETRY, &event);
     assert_int_equal(event.attempt, 2);
     assert_string_equal(event.code, "40P01");
     assert_string_equal(event.text, "deadlock_detected");
     assert_int_equal(fake_stats(&fake).retries, 1);
-    tp_pool_count_retry(fake.pool, 1, NULL, "lost");
+    assert_true(tp_pool_take_retry(fake.pool, 1, NULL, "lost"));
     fake_next_event(&fake, TP_EVENT_RETRY, &event);
     assert_string_equal(event.code, "");
     fake_end(&fake);
