@@ -5,7 +5,6 @@ local server = require "spec.support.server"
 
 local closing = portable.closing
 
-local slow_machine = (os.getenv "TIDEPOOL_TEST_VARIANT" or "default") ~= "default"
 
 local function open(options)
     local where = { url = server.url(), log = { queries = false }, pool = { min = 0, max = 2 } }
@@ -373,7 +372,8 @@ describe("acquiring when nothing is free", function()
             late[#late + 1] = took - ms
         end
         table.sort(late)
-        assert.is_true(late[45] <= (slow_machine and 20 or 5), ("the 45th of 50 was %.1f ms late"):format(late[45]))
+        -- How late to the millisecond is for make bench-loops, on a machine that does nothing else.
+        assert.is_true(late[45] <= 50, ("the 45th of 50 was %.1f ms late"):format(late[45]))
         assert.equal(50, db:stats().acquire_timeouts)
     end)
 
