@@ -510,6 +510,8 @@ void tp_op_abandon(tp_op *op);
  * lease runs on that connection and leaves it leased; without (NULL) it takes
  * one from the pool and gives it back. */
 void tp_op_acquire(tp_op *op, int64_t deadline);
+/* The same for a caller who is to wait for the server, also while others fail fast. */
+void tp_op_acquire_patiently(tp_op *op, int64_t deadline);
 void tp_op_query(tp_op *op, const tp_lease *lease, const struct tp_query *query);
 
 /* What to copy. Strings are NUL-terminated and borrowed until the operation has ended. */
@@ -691,12 +693,21 @@ enum tp_close_reason {
 };
 const char *tp_close_reason_name(enum tp_close_reason reason);
 
+/* Whether callers who find no connection wait for one, or are told at once that none can be
+ * made (breaker.failures); half open: that is being tried. */
+enum tp_breaker_state { TP_BREAKER_CLOSED, TP_BREAKER_OPEN, TP_BREAKER_HALF_OPEN };
+const char *tp_breaker_state_name(enum tp_breaker_state state);
+/* The state, and while it is open the time until the next try. Thread: any. */
+enum tp_breaker_state tp_pool_breaker(tp_pool *pool, int64_t *next_try_us);
+
 struct tp_stats {
     int total, idle, active, connecting, mending, waiting; /* connections now; waiters now */
     int max, min;
     /* of all processes together: pool.max_total, 0 without one; connections that count; and
      * processes that share it */
     int budget_max, budget_used, budget_processes;
+    enum tp_breaker_state breaker;
+    uint64_t fail_fast; /* callers who were told at once that no connection can be made */
     uint64_t acquires, acquire_timeouts, acquire_cancels;
     uint64_t connects, connect_failures, closed[TP_CLOSE_REASONS];
     uint64_t queries, query_failures, retries,
@@ -738,8 +749,9 @@ enum tp_event_type {
                               where it was acquired */
     TP_EVENT_TLS_EXPIRING, /* a certificate ends soon: text has which; told once a day */
     TP_EVENT_OVERFLOW,     /* events were dropped (limits.events); text says how many */
-    TP_EVENT_TLS_RELOAD    /* files of certificates have changed: text says whether what they
+    TP_EVENT_TLS_RELOAD,   /* files of certificates have changed: text says whether what they
                               have now is used */
+    TP_EVENT_BREAKER       /* the breaker has opened or closed: text has "open" or "closed" */
 };
 const char *tp_event_name(enum tp_event_type type);
 

@@ -291,6 +291,7 @@ static void begin(tp_op *op, enum op_kind kind, int64_t deadline)
     op->stale_retried = false;
     op->self_blocked = false;
     op->ticket = 0;
+    op->waiter.patient = false;
     op->owned = false;
     op->in_tx = false;
     op->copying = false;
@@ -351,6 +352,13 @@ static bool borrow(tp_op *op, const tp_lease *lease)
 void tp_op_acquire(tp_op *op, int64_t deadline)
 {
     begin(op, OP_ACQUIRE, deadline);
+    tp__op_begin_acquire(op);
+}
+
+void tp_op_acquire_patiently(tp_op *op, int64_t deadline)
+{
+    begin(op, OP_ACQUIRE, deadline);
+    op->waiter.patient = true;
     tp__op_begin_acquire(op);
 }
 

@@ -6,6 +6,7 @@
 #include "clock.h"
 #include "error.h"
 #include "keeper.h"
+#include "pool_breaker.h"
 #include "pool_budget.h"
 #include "pool_report.h"
 
@@ -149,11 +150,15 @@ static void refuse_waiter_locked(tp_pool *pool, struct tp_waiter *waiter, enum t
     tp__waiter_tell_locked(waiter);
 }
 
-void tp__pool_refuse_all_locked(tp_pool *pool, enum tp_status status)
+void tp__pool_refuse_locked(tp_pool *pool, enum tp_status status, bool all)
 {
-    struct tp_list *first;
-    while ((first = tp__list_first(&pool->waiters)) != NULL)
-        refuse_waiter_locked(pool, TP_CONTAINER(first, struct tp_waiter, link), status);
+    struct tp_list *node, *following;
+    TP_LIST_EACH(node, following, &pool->waiters)
+    {
+        struct tp_waiter *waiter = TP_CONTAINER(node, struct tp_waiter, link);
+        if (all || !waiter->patient)
+            refuse_waiter_locked(pool, waiter, status);
+    }
 }
 
 void tp__share_shut_locked(struct tp_share *share)
@@ -229,6 +234,10 @@ static enum tp_acquired join_queue_locked(tp_pool *pool, struct tp_waiter *waite
     if (cap > 0 && pool->waiting >= cap) {
         tp__error_set(err, TP_ERR_BUSY, "%d callers wait for a connection already (max_waiting)",
                       pool->waiting);
+        return TP_REFUSED;
+    }
+    if (tp__breaker_refuses_locked(pool, waiter->patient, tp_now())) {
+        tp__report_refusal_locked(pool, TP_ERR_CONNECTION, err);
         return TP_REFUSED;
     }
     if (!tp__keeper_start_locked(pool))

@@ -7,6 +7,7 @@
 #include "clock.h"
 #include "error.h"
 #include "keeper.h"
+#include "pool_breaker.h"
 #include "pool_budget.h"
 
 unsigned tp__fork_count;
@@ -91,7 +92,7 @@ enum tp_status tp__pool_new(tp_pool **out, const struct tp_pool_limits *limits,
     init_sync(pool);
     init_slots(pool);
     tp__reader_begin(&pool->reader, &pool->events);
-    tp__backoff_init(&pool->connect_backoff, limits->connect_base_us, limits->connect_max_us, 0);
+    tp__breaker_init(&pool->breaker, limits);
     pool->jitter_seed = (uint64_t)tp_now() ^ (uint64_t)(uintptr_t)pool;
     *out = pool;
     return TP_OK;
@@ -143,6 +144,8 @@ static void start_afresh(tp_pool *pool)
     for (int i = 0; i < pool->limits.max; i++)
         start_slot_afresh(pool, &pool->slots[i]);
     init_slots(pool);
+    tp__breaker_init(&pool->breaker, &pool->limits);
+    pool->suspended = false;
     tp__budget_forked(pool->budget); /* after their sockets: see budget_table.h */
     pool->budget_refused = false;
     if (pool->epoll_fd >= 0)
@@ -177,7 +180,7 @@ void tp_pool_close(tp_pool *pool)
     bool stop = first && pool->keeper_started;
     pool->closed = true;
     if (first) {
-        tp__pool_refuse_all_locked(pool, TP_ERR_POOL_CLOSED);
+        tp__pool_refuse_locked(pool, TP_ERR_POOL_CLOSED, true);
         struct tp_list *node, *following;
         TP_LIST_EACH(node, following, &pool->lists[TP_SLOT_IDLE])
         tp__slot_close_locked(TP_CONTAINER(node, struct tp_slot, link), TP_CLOSE_POOL_CLOSED);
@@ -240,7 +243,7 @@ bool tp__pool_begin_drain(tp_pool *pool, struct tp_waiter *waiter)
         tp__share_shut_locked(waiter->share);
     } else if (!pool->closed) {
         pool->draining = true;
-        tp__pool_refuse_all_locked(pool, TP_ERR_POOL_CLOSED);
+        tp__pool_refuse_locked(pool, TP_ERR_POOL_CLOSED, true);
         tp__pool_report_state_locked(pool);
     }
     bool waits = join_drain_locked(pool, waiter);

@@ -6,8 +6,10 @@
 -- ------------------------------------------------------------------ values
 
 ---@alias tidepool.state_name "unconfigured"|"starting"|"connected"|"unreachable"|"draining"|"closed"
+---@alias tidepool.breaker_state "closed"|"open"|"half_open"
 ---@alias tidepool.event_name
----| "connect"|"remove"|"error"|"retry"|"state"|"notice"|"rollback"|"tls_expiring"|"tls_reload"|"overflow"|"query"
+---| "connect"|"remove"|"error"|"retry"|"state"|"notice"|"rollback"|"breaker"
+---| "tls_expiring"|"tls_reload"|"overflow"|"query"
 ---@alias tidepool.transaction_state "idle"|"active"|"open"|"failed"|"unknown"|"inherited"
 ---@alias tidepool.error_kind
 ---| "database" # the server refused or failed a statement
@@ -128,6 +130,10 @@ function stream:close() end
 ---@class tidepool.health_options
 ---@field interval_ms? integer # how often idle connections are checked; 0 is never
 
+---@class tidepool.breaker_options
+---@field failures? integer # after how many failures to connect in a row calls fail fast; 0 is never
+---@field open_ms? integer # the longest time between tries to connect then
+
 ---@class tidepool.tls_options
 ---@field mode? "disable"|"allow"|"prefer"|"require"|"verify-ca"|"verify-full"
 ---@field verify? boolean # whether the server's certificate and host name are verified
@@ -197,6 +203,7 @@ function stream:close() end
 ---@field statement_cache_size? integer
 ---@field pool? tidepool.pool_options
 ---@field health? tidepool.health_options
+---@field breaker? tidepool.breaker_options
 ---@field tls? boolean|tidepool.tls_options # whether connections over TCP are encrypted
 ---@field log? tidepool.log_options
 ---@field retry? tidepool.retry_options
@@ -238,6 +245,8 @@ function stream:close() end
 ---@field waiting_requests integer
 ---@field max integer
 ---@field min integer
+---@field breaker tidepool.breaker_state
+---@field fail_fast integer # calls that were told at once that no connection can be made
 ---@field acquires integer
 ---@field acquire_timeouts integer
 ---@field acquire_cancels integer
@@ -261,6 +270,8 @@ function stream:close() end
 ---@field state tidepool.state_name
 ---@field is_connected boolean
 ---@field error_count integer # failed connects since the last good one
+---@field breaker tidepool.breaker_state
+---@field next_try_ms? number # while the breaker is open: until a connection is tried again
 ---@field last_error? tidepool.error
 
 ---@class tidepool.certificate
