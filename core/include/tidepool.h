@@ -219,6 +219,15 @@ void tp_pool_close(tp_pool *pool);
  * when leases were still out (they end when they come back). Thread: any. */
 enum tp_status tp_pool_drain(tp_pool *pool, int64_t deadline, struct tp_error *err) TP_MUST_CHECK;
 
+/* For a time of maintenance: nobody has a connection lent until tp_pool_resume, callers wait to
+ * their deadlines, nothing is connected and idle connections are left alone. Those who hold one
+ * go on. tp_op_suspend also waits for these. Thread: any. */
+void tp_pool_suspend(tp_pool *pool);
+/* Those who wait are served in their order. Without effect where nothing is suspended. */
+void tp_pool_resume(tp_pool *pool);
+/* Every connection is replaced: idle ones at once, others when they come back. Thread: any. */
+void tp_pool_evict_all(tp_pool *pool);
+
 const tp_config *tp_pool_config(const tp_pool *pool); /* borrowed: pool's life */
 bool tp_pool_is_closed(tp_pool *pool);
 
@@ -611,11 +620,13 @@ int64_t tp_op_elapsed(const tp_op *op);              /* µs from begin to end */
  * Returns what tp_op_step does, but never TP_WAIT. Thread: the operation's. */
 enum tp_step tp_drive(tp_op *op);
 
-/* No connection is needed for these two. A pause is done when the time has come; a drain as
+/* No connection is needed for these. A pause is done when the time has come; a drain as
  * tp_pool_drain, or of a share that is not the last of its pool, when what was lent through
- * it has come back; the share is closed then. */
+ * it has come back; the share is closed then. A suspension (tp_pool_suspend) is done when all
+ * leases of the pool have come back; the pool stays suspended, however that ends. */
 void tp_op_pause(tp_op *op, int64_t until);
 void tp_op_drain(tp_op *op, int64_t deadline);
+void tp_op_suspend(tp_op *op, int64_t deadline);
 
 /* Something of the caller's. */
 void tp_op_set_tag(tp_op *op, void *tag);
@@ -689,6 +700,7 @@ enum tp_close_reason {
     TP_CLOSE_DISCARDED, /* the borrower said so */
     TP_CLOSE_BUDGET,    /* another process waits for its place (pool.max_total) */
     TP_CLOSE_REPLACED,  /* made with certificates that were replaced (tp_pool_reload_tls) */
+    TP_CLOSE_EVICTED,   /* tp_pool_evict_all */
     TP_CLOSE_REASONS
 };
 const char *tp_close_reason_name(enum tp_close_reason reason);
@@ -727,6 +739,7 @@ enum tp_pool_state {
     TP_POOL_STARTING, /* nothing is connected yet, nothing has failed */
     TP_POOL_CONNECTED,
     TP_POOL_UNREACHABLE, /* the last connect failed and nothing is connected */
+    TP_POOL_SUSPENDED,
     TP_POOL_DRAINING,
     TP_POOL_CLOSED
 };

@@ -133,7 +133,8 @@ static bool needs_ping(const struct tp_slot *slot, int64_t now)
 {
     const struct tp_pool_limits *limits = &slot->pool->limits;
     int64_t seen = slot->idle_since > slot->checked_at ? slot->idle_since : slot->checked_at;
-    return limits->health_interval_us > 0 && now >= seen + limits->health_interval_us;
+    return !slot->pool->suspended && limits->health_interval_us > 0 &&
+           now >= seen + limits->health_interval_us;
 }
 
 /* The least recently used ones are at the end of the list and go first. One
@@ -186,7 +187,7 @@ static int connects_wanted_locked(const tp_pool *pool, int64_t now)
     int demand = pool->waiting - pool->counts[TP_SLOT_OPENING];
     demand -= demand > 0 ? mended_soon_locked(pool, now, &until) : 0;
     int wanted = fill > demand ? fill : demand;
-    if (pool->closed || pool->draining || wanted < 0)
+    if (pool->closed || pool->draining || pool->suspended || wanted < 0)
         return 0;
     return wanted < pool->counts[TP_SLOT_EMPTY] ? wanted : pool->counts[TP_SLOT_EMPTY];
 }
@@ -456,7 +457,7 @@ static int64_t slot_due_locked(const struct tp_slot *slot, int64_t now)
         return now;
     case TP_SLOT_IDLE: {
         int64_t seen = slot->idle_since > slot->checked_at ? slot->idle_since : slot->checked_at;
-        bool pinged = slot->pool->counts[TP_SLOT_MENDING] == 0; /* else it has to wait */
+        bool pinged = slot->pool->counts[TP_SLOT_MENDING] == 0 && !slot->pool->suspended;
         int64_t due = earlier(slot->expires_at, pinged ? tp__after(seen, health) : TP_NEVER);
         bool surplus = tp__pool_total_locked(slot->pool) > limits->min;
         return surplus ? earlier(due, tp__after(slot->idle_since, idle)) : due;

@@ -109,7 +109,7 @@ void tp__pool_serve_locked(struct tp_slot *slot, int64_t now)
 {
     tp_pool *pool = slot->pool;
     struct tp_list *first = tp__list_first(&pool->waiters);
-    if (first == NULL) {
+    if (first == NULL || pool->suspended) {
         slot->idle_since = now;
         tp__slot_move_locked(slot, TP_SLOT_IDLE);
         return;
@@ -208,7 +208,7 @@ static struct tp_slot *take_idle_locked(tp_pool *pool, const struct tp_waiter *w
                                         bool *closing)
 {
     struct tp_list *first;
-    while ((first = tp__list_first(&pool->lists[TP_SLOT_IDLE])) != NULL) {
+    while (!pool->suspended && (first = tp__list_first(&pool->lists[TP_SLOT_IDLE])) != NULL) {
         struct tp_slot *slot = TP_CONTAINER(first, struct tp_slot, link);
         enum tp_close_reason why;
         if (!tp__slot_is_worn_locked(slot, now, &why)) {
@@ -291,7 +291,7 @@ enum tp_acquired tp__pool_acquire(tp_pool *pool, struct tp_waiter *waiter, struc
 static struct tp_slot *take_fresh_locked(tp_pool *pool, const struct tp_share *share)
 {
     struct tp_list *first = tp__list_first(&pool->lists[TP_SLOT_IDLE]);
-    if (first == NULL || is_closed_for_locked(pool, share))
+    if (first == NULL || pool->suspended || is_closed_for_locked(pool, share))
         return NULL;
     struct tp_slot *slot = TP_CONTAINER(first, struct tp_slot, link);
     int64_t now = tp__now_coarse();

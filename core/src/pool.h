@@ -199,7 +199,8 @@ struct tp_pool {
     struct tp_list waiters;
     struct tp_list drainers; /* who wait for the last lease to come back */
     int waiting;
-    bool configured, suspended, draining, closed;
+    bool configured, draining, closed;
+    bool suspended;         /* nothing is lent, connected or pinged for now */
     _Atomic uint64_t epoch; /* bumped when the server is known to have gone */
     atomic_int epoch_ended; /* enum tp_close_reason: why the last one ended */
 
@@ -277,6 +278,11 @@ bool tp__pool_begin_drain(tp_pool *pool, struct tp_waiter *waiter);
 bool tp__pool_is_draining(tp_pool *pool, struct tp_waiter *waiter);
 enum tp_status tp__pool_end_drain(tp_pool *pool, struct tp_waiter *waiter,
                                   struct tp_error *err) TP_MUST_CHECK;
+/* The same for a pool that is suspended and goes on later; waiter->share is NULL. */
+bool tp__pool_begin_suspend(tp_pool *pool, struct tp_waiter *waiter);
+bool tp__pool_is_suspending(tp_pool *pool, struct tp_waiter *waiter);
+enum tp_status tp__pool_end_suspend(tp_pool *pool, struct tp_waiter *waiter,
+                                    struct tp_error *err) TP_MUST_CHECK;
 void tp__pool_leave_drain(tp_pool *pool, struct tp_waiter *waiter);
 
 /* Leaves the queue; a connection that was handed over meanwhile is given back. */

@@ -121,7 +121,7 @@ static void describe_budget(const struct tp_budget_view *view, char *out, size_t
 
 void tp__report_timeout_locked(const tp_pool *pool, int64_t waited_us, struct tp_error *err)
 {
-    if (nothing_connects_locked(pool)) {
+    if (nothing_connects_locked(pool) && !pool->suspended) {
         report_unreachable_locked(pool, err);
         return;
     }
@@ -132,6 +132,8 @@ void tp__report_timeout_locked(const tp_pool *pool, int64_t waited_us, struct tp
     append(err->message, room, " (max %d: %d in use, %d connecting, %d being mended; %d waiting)",
            pool->limits.max, pool->counts[TP_SLOT_LEASED], pool->counts[TP_SLOT_OPENING],
            pool->counts[TP_SLOT_MENDING], pool->waiting);
+    if (pool->suspended)
+        append(err->message, room, "; the pool is suspended");
     if (pool->budget_refused)
         describe_budget(&pool->budget_view, err->message, room);
     describe_holders(pool, tp_now(), err->message, room);
@@ -184,6 +186,8 @@ const char *tp_close_reason_name(enum tp_close_reason reason)
         return "budget";
     case TP_CLOSE_REPLACED:
         return "replaced";
+    case TP_CLOSE_EVICTED:
+        return "evicted";
     case TP_CLOSE_REASONS:
         break;
     }
@@ -201,6 +205,8 @@ const char *tp_pool_state_name(enum tp_pool_state state)
         return "connected";
     case TP_POOL_UNREACHABLE:
         return "unreachable";
+    case TP_POOL_SUSPENDED:
+        return "suspended";
     case TP_POOL_DRAINING:
         return "draining";
     case TP_POOL_CLOSED:
@@ -259,6 +265,8 @@ static enum tp_pool_state state_locked(const tp_pool *pool)
         return TP_POOL_CLOSED;
     if (pool->draining)
         return TP_POOL_DRAINING;
+    if (pool->suspended)
+        return TP_POOL_SUSPENDED;
     if (pool->counts[TP_SLOT_IDLE] + pool->counts[TP_SLOT_LEASED] + pool->counts[TP_SLOT_MENDING] >
         0)
         return TP_POOL_CONNECTED;

@@ -240,7 +240,8 @@ static int acquire_body(lua_State *L, tp_reactor *reactor)
     }
     if (!bounded)
         deadline = default_deadline(db);
-    return tpb_call_acquire(L, tpb_call_push(L, db, ACQUIRE_DB, reactor), deadline, false, end_acquire);
+    return tpb_call_acquire(L, tpb_call_push(L, db, ACQUIRE_DB, reactor), deadline, false,
+                            end_acquire);
 }
 
 static const struct tpb_db *acquiring_db(lua_State *L)

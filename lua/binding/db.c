@@ -12,6 +12,7 @@
 #include "pipeline.h"
 #include "report.h"
 #include "stream.h"
+#include "suspend.h"
 #include "tls_table.h"
 
 static const char db_tag = 'd'; /* its address is the tag */
@@ -312,8 +313,7 @@ static int db_ping_body(lua_State *L, tp_reactor *reactor)
     return tpb_call_ping(L, db, 1, NULL, 2, reactor);
 }
 
-/* true, or nil and the error. */
-static int end_of_wait(lua_State *L, struct tpb_call *call)
+int tpb_db_end_of_wait(lua_State *L, struct tpb_call *call)
 {
     bool ok = call->ok;
     tpb_call_end(L, call);
@@ -330,7 +330,7 @@ static int is_ready(lua_State *L, struct tpb_call *call)
         tp_lease lease = tp_op_take_lease(call->op);
         call->ok = tp_lease_release(&lease, &call->err) == TP_OK;
     }
-    return end_of_wait(L, call);
+    return tpb_db_end_of_wait(L, call);
 }
 
 /* db:wait_ready(ms): true when a connection could be had by then. */
@@ -354,7 +354,7 @@ static int db_pause_body(lua_State *L, tp_reactor *reactor)
     int64_t until = tpb_check_deadline(L, 2, 0);
     struct tpb_call *call = tpb_call_push(L, db, 1, reactor);
     call->options.query.deadline = until;
-    return tpb_call_run(L, call, start_pause, end_of_wait);
+    return tpb_call_run(L, call, start_pause, tpb_db_end_of_wait);
 }
 
 static void start_drain(struct tpb_call *call)
@@ -368,7 +368,7 @@ static int db_drain_body(lua_State *L, tp_reactor *reactor)
     int64_t deadline = tpb_check_deadline(L, 2, 30000);
     struct tpb_call *call = tpb_call_push(L, db, 1, reactor);
     call->options.query.deadline = deadline;
-    return tpb_call_run(L, call, start_drain, end_of_wait);
+    return tpb_call_run(L, call, start_drain, tpb_db_end_of_wait);
 }
 
 static const struct tpb_db *db_of(lua_State *L)
@@ -533,6 +533,7 @@ void tpb_db_open(lua_State *L)
     tpb_client_set_acquire(L);
     tpb_tls_set_methods(L);
     tpb_report_set_methods(L);
+    tpb_suspend_set_methods(L);
     lua_pushvalue(L, -1);
     lua_setfield(L, -3, "__index");
     lua_remove(L, -2);

@@ -5,7 +5,7 @@
 
 -- ------------------------------------------------------------------ values
 
----@alias tidepool.state_name "unconfigured"|"starting"|"connected"|"unreachable"|"draining"|"closed"
+---@alias tidepool.state_name "unconfigured"|"starting"|"connected"|"unreachable"|"suspended"|"draining"|"closed"
 ---@alias tidepool.breaker_state "closed"|"open"|"half_open"
 ---@alias tidepool.event_name
 ---| "connect"|"remove"|"error"|"retry"|"state"|"notice"|"rollback"|"breaker"
@@ -110,6 +110,9 @@ function stream:close() end
 ---@field as? "rows"|"arrays"
 ---@field nulls? boolean
 ---@field numbers? boolean
+
+---@class tidepool.suspend_options
+---@field wait_ms? number # how long to wait until borrowed connections have come back
 
 ---@class tidepool.type_definition
 ---@field name string # "point", "audit.mood"
@@ -235,6 +238,7 @@ function stream:close() end
 ---@field discarded integer
 ---@field budget integer
 ---@field replaced integer # by db:reload_tls
+---@field evicted integer # by db:evict_all
 
 ---@class tidepool.stats
 ---@field total_connections integer
@@ -648,6 +652,22 @@ function db:quote_identifier(name) end
 ---@return string? literal
 ---@return tidepool.error? err
 function db:quote_literal(text) end
+
+---For maintenance: nobody is lent a connection until resume, callers wait.
+---@param options? tidepool.suspend_options
+---@return true? done
+---@return tidepool.error? err
+function db:suspend(options) end
+
+---Serves those who have waited, in their order.
+---@return true? done
+---@return tidepool.error? err
+function db:resume() end
+
+---Replaces every connection: idle ones at once, borrowed ones when they come back.
+---@return true? done
+---@return tidepool.error? err
+function db:evict_all() end
 
 ---Takes no new work, waits for borrowed connections, closes.
 ---@param timeout_ms? number # 30000 when not said
