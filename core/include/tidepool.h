@@ -228,6 +228,18 @@ void tp_pool_resume(tp_pool *pool);
 /* Every connection is replaced: idle ones at once, others when they come back. Thread: any. */
 void tp_pool_evict_all(tp_pool *pool);
 
+/* From now on each of these signals ends the process in an orderly way, whatever its threads are
+ * busy with: every pool takes no new work, what is lent may come back for `drain_us`, the pools
+ * are closed, and the process ends as by the signal. The second signal ends it at once. May be
+ * called again, for others or with another time. In a child of fork the signals do what they do
+ * by themselves until the child calls this, too.
+ * Errors: TP_ERR_VALIDATION when a signal has a handler of the program's; the Lua interpreter's
+ * for SIGINT is replaced. TP_ERR_MEMORY. Thread: any. */
+enum tp_status tp_shutdown_on(const int *numbers, size_t count, int64_t drain_us,
+                              struct tp_error *err) TP_MUST_CHECK;
+/* Of "TERM", "INT", "HUP", "QUIT", "USR1", "USR2"; 0: it is none of these. */
+int tp_signal_by_name(const char *name);
+
 const tp_config *tp_pool_config(const tp_pool *pool); /* borrowed: pool's life */
 bool tp_pool_is_closed(tp_pool *pool);
 

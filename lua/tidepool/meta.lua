@@ -111,6 +111,12 @@ function stream:close() end
 ---@field nulls? boolean
 ---@field numbers? boolean
 
+---@alias tidepool.signal "TERM"|"INT"|"HUP"|"QUIT"|"USR1"|"USR2"
+
+---@class tidepool.shutdown_options
+---@field [integer] tidepool.signal
+---@field drain_ms? number # how long to wait for borrowed connections; 30000 when not said
+
 ---@class tidepool.suspend_options
 ---@field wait_ms? number # how long to wait until borrowed connections have come back
 
@@ -360,6 +366,12 @@ function tidepool.open(where) end
 ---@return boolean? configured
 ---@return tidepool.error? err
 function tidepool.is_configured(where) end
+
+---Signals that end the process once its work with its databases is done; a second one ends it at once.
+---@param signals tidepool.shutdown_options
+---@return true? done
+---@return tidepool.error? err
+function tidepool.shutdown_on(signals) end
 
 ---The table of options.
 ---@return tidepool.option_info[]
