@@ -301,6 +301,7 @@ describe("lua/tidepool/meta.lua", function()
 
         local lost = assert(tidepool.open {
             url = "postgresql://u@127.0.0.1:1/db", log = { queries = false }, breaker = { failures = 1 },
+            pool = { min = 0 },
         })
         local failed, asked
         lost:on("error", function(event) failed = event end)

@@ -180,11 +180,14 @@ bool tp__breaker_refuses_locked(tp_pool *pool, bool patient, int64_t now)
 
 void tp__breaker_dismiss_locked(tp_pool *pool, bool failed, int64_t now)
 {
-    bool open = pool->breaker.open && pool->waiting > 0 && !pool->suspended;
-    if (!open || (!(failed && !somebody_serves(pool, now)) && !is_hopeless(pool, now)))
+    const struct tp_breaker *breaker = &pool->breaker;
+    bool last = failed && (breaker->for_good || pool->counts[TP_SLOT_OPENING] == 0);
+    if (!breaker->open || pool->waiting == 0 || pool->suspended)
+        return;
+    if (last ? somebody_serves(pool, now) : !is_hopeless(pool, now))
         return;
     int before = pool->waiting;
-    tp__pool_refuse_locked(pool, TP_ERR_CONNECTION, pool->breaker.for_good);
+    tp__pool_refuse_locked(pool, TP_ERR_CONNECTION, breaker->for_good);
     pool->totals.fail_fast += (uint64_t)(before - pool->waiting);
 }
 
