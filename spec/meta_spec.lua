@@ -259,7 +259,7 @@ describe("lua/tidepool/meta.lua", function()
             end
             return names
         end
-        assert.same(known(db.on, db, "unknown", print), choices(text:match "@alias tidepool.event_name\n(.-)\n\n"))
+        assert.same(known(db.on, db, "unknown", print), choices(text:match "@alias tidepool.event_name\n(.-)\n[^\n]+@alias"))
         local readme = io.open((path:gsub("lua/tidepool/meta.lua$", "README.md"))):read "*a"
         local kinds = {}
         for name in readme:match("| `kind` | when |\n.-\n(.-)\n\n"):gmatch "\n?| `([%w_]+)` |" do
@@ -315,7 +315,10 @@ describe("lua/tidepool/meta.lua", function()
         compare("tidepool.option_info", "fields", keys(tidepool.options()[1]))
         compare("tidepool.sqlstate_info", "fields", keys(tidepool.sqlstate "23505"))
 
-        local lost = assert(tidepool.open { url = "postgresql://u@127.0.0.1:1/db", log = { queries = false } })
+        local lost = assert(tidepool.open {
+            url = "postgresql://u@127.0.0.1:1/db", log = { queries = false }, breaker = { failures = 1 },
+            pool = { min = 0 },
+        })
         local failed, asked
         lost:on("error", function(event) failed = event end)
         lost:on("query", function(event) asked = event end)

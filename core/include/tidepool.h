@@ -219,6 +219,27 @@ void tp_pool_close(tp_pool *pool);
  * when leases were still out (they end when they come back). Thread: any. */
 enum tp_status tp_pool_drain(tp_pool *pool, int64_t deadline, struct tp_error *err) TP_MUST_CHECK;
 
+/* For a time of maintenance: nobody has a connection lent until tp_pool_resume, callers wait to
+ * their deadlines, nothing is connected and idle connections are left alone. Those who hold one
+ * go on. tp_op_suspend also waits for these. Thread: any. */
+void tp_pool_suspend(tp_pool *pool);
+/* Those who wait are served in their order. Without effect where nothing is suspended. */
+void tp_pool_resume(tp_pool *pool);
+/* Every connection is replaced: idle ones at once, others when they come back. Thread: any. */
+void tp_pool_evict_all(tp_pool *pool);
+
+/* From now on each of these signals ends the process in an orderly way, whatever its threads are
+ * busy with: every pool takes no new work, what is lent may come back for `drain_us`, the pools
+ * are closed, and the process ends as by the signal. The second signal ends it at once. May be
+ * called again, for others or with another time. In a child of fork the signals do what they do
+ * by themselves until the child calls this, too.
+ * Errors: TP_ERR_VALIDATION when a signal has a handler of the program's; the Lua interpreter's
+ * for SIGINT is replaced. TP_ERR_MEMORY. Thread: any. */
+enum tp_status tp_shutdown_on(const int *numbers, size_t count, int64_t drain_us,
+                              struct tp_error *err) TP_MUST_CHECK;
+/* Of "TERM", "INT", "HUP", "QUIT", "USR1", "USR2"; 0: it is none of these. */
+int tp_signal_by_name(const char *name);
+
 const tp_config *tp_pool_config(const tp_pool *pool); /* borrowed: pool's life */
 bool tp_pool_is_closed(tp_pool *pool);
 
@@ -527,6 +548,8 @@ void tp_op_abandon(tp_op *op);
  * lease runs on that connection and leaves it leased; without (NULL) it takes
  * one from the pool and gives it back. */
 void tp_op_acquire(tp_op *op, int64_t deadline);
+/* The same for a caller who is to wait for the server, also while others fail fast. */
+void tp_op_acquire_patiently(tp_op *op, int64_t deadline);
 void tp_op_query(tp_op *op, const tp_lease *lease, const struct tp_query *query);
 
 /* What to copy. Strings are NUL-terminated and borrowed until the operation has ended. */
@@ -626,11 +649,13 @@ int64_t tp_op_elapsed(const tp_op *op);              /* µs from begin to end */
  * Returns what tp_op_step does, but never TP_WAIT. Thread: the operation's. */
 enum tp_step tp_drive(tp_op *op);
 
-/* No connection is needed for these two. A pause is done when the time has come; a drain as
+/* No connection is needed for these. A pause is done when the time has come; a drain as
  * tp_pool_drain, or of a share that is not the last of its pool, when what was lent through
- * it has come back; the share is closed then. */
+ * it has come back; the share is closed then. A suspension (tp_pool_suspend) is done when all
+ * leases of the pool have come back; the pool stays suspended, however that ends. */
 void tp_op_pause(tp_op *op, int64_t until);
 void tp_op_drain(tp_op *op, int64_t deadline);
+void tp_op_suspend(tp_op *op, int64_t deadline);
 
 /* Something of the caller's. */
 void tp_op_set_tag(tp_op *op, void *tag);
@@ -704,9 +729,17 @@ enum tp_close_reason {
     TP_CLOSE_DISCARDED, /* the borrower said so */
     TP_CLOSE_BUDGET,    /* another process waits for its place (pool.max_total) */
     TP_CLOSE_REPLACED,  /* made with certificates that were replaced (tp_pool_reload_tls) */
+    TP_CLOSE_EVICTED,   /* tp_pool_evict_all */
     TP_CLOSE_REASONS
 };
 const char *tp_close_reason_name(enum tp_close_reason reason);
+
+/* Whether callers who find no connection wait for one, or are told at once that none can be
+ * made (breaker.failures); half open: that is being tried. */
+enum tp_breaker_state { TP_BREAKER_CLOSED, TP_BREAKER_OPEN, TP_BREAKER_HALF_OPEN };
+const char *tp_breaker_state_name(enum tp_breaker_state state);
+/* The state, and while it is open the time until the next try. Thread: any. */
+enum tp_breaker_state tp_pool_breaker(tp_pool *pool, int64_t *next_try_us);
 
 struct tp_stats {
     int total, idle, active, connecting, mending, waiting; /* connections now; waiters now */
@@ -714,6 +747,8 @@ struct tp_stats {
     /* of all processes together: pool.max_total, 0 without one; connections that count; and
      * processes that share it */
     int budget_max, budget_used, budget_processes;
+    enum tp_breaker_state breaker;
+    uint64_t fail_fast; /* callers who were told at once that no connection can be made */
     uint64_t acquires, acquire_timeouts, acquire_cancels;
     uint64_t connects, connect_failures, closed[TP_CLOSE_REASONS];
     uint64_t queries, query_failures;
@@ -735,6 +770,7 @@ enum tp_pool_state {
     TP_POOL_STARTING, /* nothing is connected yet, nothing has failed */
     TP_POOL_CONNECTED,
     TP_POOL_UNREACHABLE, /* the last connect failed and nothing is connected */
+    TP_POOL_SUSPENDED,
     TP_POOL_DRAINING,
     TP_POOL_CLOSED
 };
@@ -757,8 +793,9 @@ enum tp_event_type {
                               where it was acquired */
     TP_EVENT_TLS_EXPIRING, /* a certificate ends soon: text has which; told once a day */
     TP_EVENT_OVERFLOW,     /* events were dropped (limits.events); text says how many */
-    TP_EVENT_TLS_RELOAD    /* files of certificates have changed: text says whether what they
+    TP_EVENT_TLS_RELOAD,   /* files of certificates have changed: text says whether what they
                               have now is used */
+    TP_EVENT_BREAKER       /* the breaker has opened or closed: text has "open" or "closed" */
 };
 const char *tp_event_name(enum tp_event_type type);
 

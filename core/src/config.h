@@ -26,8 +26,10 @@ struct tp_settings {
     int64_t idle_timeout_us, max_lifetime_us; /* 0: off */
     int64_t query_timeout_us;                 /* of one call, when it says none; 0: none */
     int64_t health_interval_us;               /* 0: off */
-    int64_t max_uses;                         /* 0: off */
-    bool prepare;                             /* prepared statements; off for poolers */
+    int breaker_failures;                     /* 0: off */
+    int64_t breaker_open_us;
+    int64_t max_uses; /* 0: off */
+    bool prepare;     /* prepared statements; off for poolers */
     enum tp_reset_policy reset;
     int statement_cache_size;
     size_t most_sql_bytes, most_parameter_bytes; /* of one statement */

@@ -163,6 +163,8 @@ static void build_settings(tp_config *config)
         .max_lifetime_us = us_of(config, TP_OPT_MAX_LIFETIME),
         .query_timeout_us = us_of(config, TP_OPT_QUERY_TIMEOUT),
         .health_interval_us = us_of(config, TP_OPT_HEALTH_INTERVAL),
+        .breaker_failures = count_of(config, TP_OPT_BREAKER_FAILURES),
+        .breaker_open_us = us_of(config, TP_OPT_BREAKER_OPEN),
         .max_uses = tp__config_number(config, TP_OPT_MAX_USES),
         .prepare = tp__config_true(config, TP_OPT_PREPARE),
         .reset = reset_policy(config),

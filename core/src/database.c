@@ -161,6 +161,8 @@ static struct tp_pool_limits limits_of(const struct tp_settings *settings)
         .connect_base_us = settings->retry_base_us,
         .connect_max_us = settings->retry_max_us,
         .retry_percent = settings->retry_budget,
+        .breaker_failures = settings->breaker_failures,
+        .breaker_open_us = settings->breaker_open_us,
     };
 }
 

@@ -12,6 +12,7 @@
 #include "clock.h"
 #include "database.h"
 #include "error.h"
+#include "pool_breaker.h"
 
 enum { DAY = 86400 };
 #define DAY_US (INT64_C(1000000) * DAY)
@@ -35,7 +36,7 @@ static bool replace(struct tp_database *database, struct tp_keyring *old, struct
         database->tls.keyring = fresh;
         database->tls.trouble[0] = '\0';
         database->tls.told_at = 0;
-        database->pool->next_connect_at = 0; /* what failed before may work now */
+        tp__breaker_forgive_locked(database->pool);
     }
     pthread_mutex_unlock(&database->pool->lock);
     tp__keyring_release(replaced ? old : fresh);

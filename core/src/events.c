@@ -26,6 +26,8 @@ const char *tp_event_name(enum tp_event_type type)
         return "tls_expiring";
     case TP_EVENT_TLS_RELOAD:
         return "tls_reload";
+    case TP_EVENT_BREAKER:
+        return "breaker";
     case TP_EVENT_OVERFLOW:
         return "overflow";
     }

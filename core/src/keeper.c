@@ -15,6 +15,7 @@
 
 #include "clock.h"
 #include "error.h"
+#include "pool_breaker.h"
 #include "pool_budget.h"
 
 enum {
@@ -132,7 +133,8 @@ static bool needs_ping(const struct tp_slot *slot, int64_t now)
 {
     const struct tp_pool_limits *limits = &slot->pool->limits;
     int64_t seen = slot->idle_since > slot->checked_at ? slot->idle_since : slot->checked_at;
-    return limits->health_interval_us > 0 && now >= seen + limits->health_interval_us;
+    return !slot->pool->suspended && limits->health_interval_us > 0 &&
+           now >= seen + limits->health_interval_us;
 }
 
 /* The least recently used ones are at the end of the list and go first. One
@@ -160,13 +162,6 @@ static int64_t earlier(int64_t a, int64_t b)
     return a < b ? a : b;
 }
 
-/* When the next attempt may be made while connecting fails. */
-static int64_t next_attempt_locked(const tp_pool *pool)
-{
-    int64_t soon = pool->last_connect_at + CONNECT_AGAIN_US;
-    return pool->waiting > 0 && soon < pool->next_connect_at ? soon : pool->next_connect_at;
-}
-
 /* How many connections are about to be of use again, and until when that is to be expected. */
 static int mended_soon_locked(const tp_pool *pool, int64_t now, int64_t *until)
 {
@@ -192,7 +187,7 @@ static int connects_wanted_locked(const tp_pool *pool, int64_t now)
     int demand = pool->waiting - pool->counts[TP_SLOT_OPENING];
     demand -= demand > 0 ? mended_soon_locked(pool, now, &until) : 0;
     int wanted = fill > demand ? fill : demand;
-    if (pool->closed || pool->draining || wanted < 0)
+    if (pool->closed || pool->draining || pool->suspended || wanted < 0)
         return 0;
     return wanted < pool->counts[TP_SLOT_EMPTY] ? wanted : pool->counts[TP_SLOT_EMPTY];
 }
@@ -203,7 +198,7 @@ static int connects_due_locked(const tp_pool *pool, int64_t now)
     int wanted = connects_wanted_locked(pool, now);
     if (pool->connect_failures_in_row == 0 || wanted == 0)
         return wanted;
-    return pool->counts[TP_SLOT_OPENING] == 0 && now >= next_attempt_locked(pool) ? 1 : 0;
+    return pool->counts[TP_SLOT_OPENING] == 0 && now >= tp__breaker_next_try_locked(pool) ? 1 : 0;
 }
 
 static int begin_connects_locked(tp_pool *pool, int most, int64_t now)
@@ -239,8 +234,7 @@ static void connected_locked(struct tp_slot *slot, int64_t now)
     pool->ever_connected = true;
     pool->totals.connects++;
     tp__histogram_record(&pool->connect_times, now - slot->opened_at);
-    tp__backoff_reset(&pool->connect_backoff);
-    pool->next_connect_at = 0;
+    tp__breaker_connected_locked(pool);
     slot->uses = 0;
     slot->checked_at = now;
     slot->expires_at = draw_expiry_locked(pool, now);
@@ -281,15 +275,9 @@ static void connect_failed_locked(struct tp_slot *slot, const struct tp_error *e
     pool->totals.connect_failures++;
     pool->totals.errors_by_kind[err->kind]++;
     pool->last_error = *err;
-    pool->last_connect_at = now;
-    if (now >= pool->next_connect_at) /* those that fail together count once */
-        pool->next_connect_at = now + tp__backoff_next(&pool->connect_backoff);
     tp__slot_move_locked(slot, TP_SLOT_EMPTY);
-    /* A wrong password does not get better by waiting: everybody hears of it now,
-     * unless connections that do work may still serve them. */
-    bool others = pool->counts[TP_SLOT_LEASED] + pool->counts[TP_SLOT_MENDING] > 0;
-    if (!err->retryable && !others)
-        tp__pool_refuse_all_locked(pool, TP_ERR_CONNECTION);
+    tp__breaker_failed_locked(pool, slot->opened_at, now);
+    tp__breaker_dismiss_locked(pool, true, now);
 }
 
 /* 57P02 and 57P03: the server crashed or is on its way up or down. What was
@@ -340,6 +328,15 @@ static int permitted_locked(tp_pool *pool, int wanted, int64_t now)
     return permit.count;
 }
 
+/* The budget itself is out of order. */
+static void tell_no_place_locked(tp_pool *pool, const struct tp_error *err)
+{
+    struct tp_list *first = tp__list_first(&pool->lists[TP_SLOT_EMPTY]);
+    struct tp_slot *slot = TP_CONTAINER(first, struct tp_slot, link);
+    slot->opened_at = tp_now();
+    tell_failure_locked(slot, err);
+}
+
 /* Takes places in the budget without the pool's lock; how many connections are due may have
  * changed meanwhile. */
 static void begin_connects(tp_pool *pool)
@@ -347,7 +344,8 @@ static void begin_connects(tp_pool *pool)
     struct tp_error err;
     int granted = 0, begun = 0;
     pthread_mutex_lock(&pool->lock);
-    int wanted = permitted_locked(pool, connects_due_locked(pool, tp_now()), tp_now());
+    int64_t now = pool->breaker.decided_at = tp_now();
+    int wanted = permitted_locked(pool, connects_due_locked(pool, now), now);
     int demand = pool->waiting - pool->counts[TP_SLOT_OPENING];
     pthread_mutex_unlock(&pool->lock);
     enum tp_status status = tp__pool_budget_take(pool, wanted, demand, &granted, &err);
@@ -355,8 +353,7 @@ static void begin_connects(tp_pool *pool)
     if (status == TP_OK)
         begun = begin_connects_locked(pool, granted, tp_now());
     else if (pool->counts[TP_SLOT_EMPTY] > 0)
-        tell_failure_locked(
-            TP_CONTAINER(tp__list_first(&pool->lists[TP_SLOT_EMPTY]), struct tp_slot, link), &err);
+        tell_no_place_locked(pool, &err);
     pthread_mutex_unlock(&pool->lock);
     tp__pool_budget_give(pool, granted - begun);
 }
@@ -460,7 +457,7 @@ static int64_t slot_due_locked(const struct tp_slot *slot, int64_t now)
         return now;
     case TP_SLOT_IDLE: {
         int64_t seen = slot->idle_since > slot->checked_at ? slot->idle_since : slot->checked_at;
-        bool pinged = slot->pool->counts[TP_SLOT_MENDING] == 0; /* else it has to wait */
+        bool pinged = slot->pool->counts[TP_SLOT_MENDING] == 0 && !slot->pool->suspended;
         int64_t due = earlier(slot->expires_at, pinged ? tp__after(seen, health) : TP_NEVER);
         bool surplus = tp__pool_total_locked(slot->pool) > limits->min;
         return surplus ? earlier(due, tp__after(slot->idle_since, idle)) : due;
@@ -474,6 +471,15 @@ static int64_t slot_due_locked(const struct tp_slot *slot, int64_t now)
     }
 }
 
+/* A try that was due and could not be made waits for a place in the budget or for a password. */
+static int64_t next_try_due_locked(const tp_pool *pool, int64_t now)
+{
+    int64_t due = tp__breaker_next_try_locked(pool);
+    bool wanted = pool->connect_failures_in_row > 0 && pool->counts[TP_SLOT_OPENING] == 0 &&
+                  connects_wanted_locked(pool, now) > 0;
+    return wanted && due > pool->breaker.decided_at ? due : TP_NEVER;
+}
+
 static int64_t next_pass_due(tp_pool *pool)
 {
     pthread_mutex_lock(&pool->lock);
@@ -483,9 +489,8 @@ static int64_t next_pass_due(tp_pool *pool)
         due = earlier(due, slot_due_locked(&pool->slots[i], now));
     if (pool->waiting > 0 && mended_soon_locked(pool, now, &soon) > 0)
         due = earlier(due, soon);
-    if (pool->connect_failures_in_row > 0 && connects_wanted_locked(pool, now) > 0 &&
-        pool->counts[TP_SLOT_OPENING] == 0)
-        due = earlier(due, next_attempt_locked(pool));
+    due = earlier(due, next_try_due_locked(pool, now));
+    due = earlier(due, tp__breaker_dismiss_due_locked(pool, now));
     pthread_mutex_unlock(&pool->lock);
     return due;
 }
@@ -497,6 +502,7 @@ static void pass(tp_pool *pool)
     pthread_mutex_lock(&pool->lock);
     reap_locked(pool, tp_now());
     tp__pool_budget_reap_locked(pool, tp_now());
+    tp__breaker_dismiss_locked(pool, false, tp_now());
     pthread_mutex_unlock(&pool->lock);
     close_slots(pool);
     begin_connects(pool);

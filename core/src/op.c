@@ -42,20 +42,6 @@ static bool step_backoff(tp_op *op)
     return true;
 }
 
-static bool step_draining(tp_op *op)
-{
-    if (tp__pool_is_draining(op->pool, &op->waiter) && tp_now() < op->wait_until)
-        return false;
-    enum tp_status status = tp__pool_end_drain(op->pool, &op->waiter, &op->error);
-    if (op->share != NULL)
-        tp_share_close(op->share);
-    if (status == TP_OK)
-        tp__op_finish(op, OP_DONE);
-    else
-        tp__op_fail(op);
-    return true;
-}
-
 static bool advance(tp_op *op, int ready)
 {
     switch (op->state) {
@@ -78,7 +64,7 @@ static bool advance(tp_op *op, int ready)
     case OP_BACKOFF:
         return step_backoff(op);
     case OP_DRAINING:
-        return step_draining(op);
+        return tp__op_step_draining(op);
     default:
         return false;
     }
@@ -304,6 +290,7 @@ static void begin(tp_op *op, enum op_kind kind, int64_t deadline)
     op->stale_retried = false;
     op->self_blocked = false;
     op->ticket = 0;
+    op->waiter.patient = false;
     op->owned = false;
     op->in_tx = false;
     op->copying = false;
@@ -366,6 +353,13 @@ static bool borrow(tp_op *op, const tp_lease *lease)
 void tp_op_acquire(tp_op *op, int64_t deadline)
 {
     begin(op, OP_ACQUIRE, deadline);
+    tp__op_begin_acquire(op);
+}
+
+void tp_op_acquire_patiently(tp_op *op, int64_t deadline)
+{
+    begin(op, OP_ACQUIRE, deadline);
+    op->waiter.patient = true;
     tp__op_begin_acquire(op);
 }
 
@@ -438,15 +432,29 @@ void tp_op_pause(tp_op *op, int64_t until)
     op->state = OP_BACKOFF;
 }
 
-void tp_op_drain(tp_op *op, int64_t deadline)
+static void begin_draining(tp_op *op, enum op_kind kind, int64_t deadline)
 {
-    begin(op, OP_DRAIN, deadline);
-    bool whole = op->share == NULL || tp__registry_begin_drain(op->share);
-    op->waiter.share = whole ? NULL : op->share;
+    begin(op, kind, deadline);
+    op->waiter.share = NULL;
     op->waiter.bell = op->seat.reactor != NULL ? tp__reactor_bell(op->seat.reactor) : NULL;
     op->wait_until = deadline;
     op->state = OP_DRAINING;
-    (void)tp__pool_begin_drain(op->pool, &op->waiter); /* the first step looks */
+}
+
+/* Of these two, the first step looks whether there is anything to wait for. */
+
+void tp_op_drain(tp_op *op, int64_t deadline)
+{
+    begin_draining(op, OP_DRAIN, deadline);
+    if (op->share != NULL && !tp__registry_begin_drain(op->share))
+        op->waiter.share = op->share;
+    (void)tp__pool_begin_drain(op->pool, &op->waiter);
+}
+
+void tp_op_suspend(tp_op *op, int64_t deadline)
+{
+    begin_draining(op, OP_SUSPEND, deadline);
+    (void)tp__pool_begin_suspend(op->pool, &op->waiter);
 }
 
 /* ------------------------------------------------------------------- getters */

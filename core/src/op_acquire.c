@@ -130,6 +130,27 @@ bool tp__op_step_checking(tp_op *op, int ready)
     return true;
 }
 
+bool tp__op_step_draining(tp_op *op)
+{
+    enum tp_status status;
+    bool suspends = op->kind == OP_SUSPEND;
+    bool waits = suspends ? tp__pool_is_suspending(op->pool, &op->waiter)
+                          : tp__pool_is_draining(op->pool, &op->waiter);
+    if (waits && tp_now() < op->wait_until)
+        return false;
+    if (suspends)
+        status = tp__pool_end_suspend(op->pool, &op->waiter, &op->error);
+    else
+        status = tp__pool_end_drain(op->pool, &op->waiter, &op->error);
+    if (op->share != NULL && !suspends)
+        tp_share_close(op->share);
+    if (status == TP_OK)
+        tp__op_finish(op, OP_DONE);
+    else
+        tp__op_fail(op);
+    return true;
+}
+
 void tp__op_park(tp_op *op)
 {
     if (op->state == OP_QUEUED && tp__pool_all_held_by_caller(op->pool))

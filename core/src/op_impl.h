@@ -24,12 +24,12 @@ enum op_state {
     OP_PIPING,    /* a pipeline is under way */
     OP_STOPPING,  /* no more of it is wanted; the rest is read or cancelled */
     OP_BACKOFF,   /* between two attempts, without a connection of its own; or all there is */
-    OP_DRAINING,  /* others have connections of the pool that closes */
+    OP_DRAINING,  /* others have connections of the pool that closes, or is suspended */
     OP_DONE,
     OP_FAILED
 };
 
-enum op_kind { OP_ACQUIRE, OP_QUERY, OP_PING, OP_PIPELINE, OP_PAUSE, OP_DRAIN };
+enum op_kind { OP_ACQUIRE, OP_QUERY, OP_PING, OP_PIPELINE, OP_PAUSE, OP_DRAIN, OP_SUSPEND };
 
 struct tp_op {
     tp_pool *pool;
@@ -91,9 +91,11 @@ void tp__op_grant(tp_op *op, int64_t us);
 
 /* Takes an idle connection, or joins the queue. */
 void tp__op_begin_acquire(tp_op *op);
-/* These two return whether the state has changed. */
+/* These return whether the state has changed. */
 bool tp__op_step_queued(tp_op *op);
 bool tp__op_step_checking(tp_op *op, int ready);
+/* The end of a pool, or its suspension. */
+bool tp__op_step_draining(tp_op *op);
 
 /* --- op_statement.c: asking, and what comes of it ---------------------------- */
 

@@ -6,6 +6,7 @@
 #include "clock.h"
 #include "error.h"
 #include "keeper.h"
+#include "pool_breaker.h"
 #include "pool_budget.h"
 #include "pool_report.h"
 
@@ -109,7 +110,7 @@ void tp__pool_serve_locked(struct tp_slot *slot, int64_t now)
 {
     tp_pool *pool = slot->pool;
     struct tp_list *first = tp__list_first(&pool->waiters);
-    if (first == NULL) {
+    if (first == NULL || pool->suspended) {
         slot->idle_since = now;
         tp__slot_move_locked(slot, TP_SLOT_IDLE);
         return;
@@ -150,11 +151,15 @@ static void refuse_waiter_locked(tp_pool *pool, struct tp_waiter *waiter, enum t
     tp__waiter_tell_locked(waiter);
 }
 
-void tp__pool_refuse_all_locked(tp_pool *pool, enum tp_status status)
+void tp__pool_refuse_locked(tp_pool *pool, enum tp_status status, bool all)
 {
-    struct tp_list *first;
-    while ((first = tp__list_first(&pool->waiters)) != NULL)
-        refuse_waiter_locked(pool, TP_CONTAINER(first, struct tp_waiter, link), status);
+    struct tp_list *node, *following;
+    TP_LIST_EACH(node, following, &pool->waiters)
+    {
+        struct tp_waiter *waiter = TP_CONTAINER(node, struct tp_waiter, link);
+        if (all || !waiter->patient)
+            refuse_waiter_locked(pool, waiter, status);
+    }
 }
 
 void tp__share_shut_locked(struct tp_share *share)
@@ -204,7 +209,7 @@ static struct tp_slot *take_idle_locked(tp_pool *pool, const struct tp_waiter *w
                                         bool *closing)
 {
     struct tp_list *first;
-    while ((first = tp__list_first(&pool->lists[TP_SLOT_IDLE])) != NULL) {
+    while (!pool->suspended && (first = tp__list_first(&pool->lists[TP_SLOT_IDLE])) != NULL) {
         struct tp_slot *slot = TP_CONTAINER(first, struct tp_slot, link);
         enum tp_close_reason why;
         if (!tp__slot_is_worn_locked(slot, now, &why)) {
@@ -230,6 +235,10 @@ static enum tp_acquired join_queue_locked(tp_pool *pool, struct tp_waiter *waite
     if (cap > 0 && pool->waiting >= cap) {
         tp__error_set(err, TP_ERR_BUSY, "%d callers wait for a connection already (max_waiting)",
                       pool->waiting);
+        return TP_REFUSED;
+    }
+    if (tp__breaker_refuses_locked(pool, waiter->patient, tp_now())) {
+        tp__report_refusal_locked(pool, TP_ERR_CONNECTION, err);
         return TP_REFUSED;
     }
     if (!tp__keeper_start_locked(pool))
@@ -283,7 +292,7 @@ enum tp_acquired tp__pool_acquire(tp_pool *pool, struct tp_waiter *waiter, struc
 static struct tp_slot *take_fresh_locked(tp_pool *pool, const struct tp_share *share)
 {
     struct tp_list *first = tp__list_first(&pool->lists[TP_SLOT_IDLE]);
-    if (first == NULL || is_closed_for_locked(pool, share))
+    if (first == NULL || pool->suspended || is_closed_for_locked(pool, share))
         return NULL;
     struct tp_slot *slot = TP_CONTAINER(first, struct tp_slot, link);
     int64_t now = tp__now_coarse();

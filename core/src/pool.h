@@ -98,6 +98,24 @@ struct tp_pool_limits {
     int64_t idle_timeout_us, max_lifetime_us, max_uses, health_interval_us; /* 0: off */
     int64_t connect_base_us, connect_max_us; /* backoff between failed connects */
     int retry_percent;                       /* repetitions per 100 queries; 100: any number */
+    int breaker_failures;                    /* in a row, until callers fail fast; 0: never */
+    int64_t breaker_open_us;                 /* the longest time between tries then */
+    int64_t refused_base_us;                 /* backoff after wrong passwords; 0: the default */
+};
+
+/* See pool_breaker.h. */
+struct tp_breaker {
+    struct tp_backoff pauses;   /* closed */
+    struct tp_backoff probes;   /* open */
+    struct tp_backoff refusals; /* the server does not let us in */
+    bool open;
+    bool for_good;      /* the last failure will not pass by itself */
+    bool asked;         /* somebody has queued since then */
+    int rounds;         /* failures since a connection was made; those that came together are one */
+    int64_t failed_at;  /* the last one */
+    int64_t next_at;    /* when to try again, */
+    int64_t asked_at;   /* and when somebody waits, if that is sooner */
+    int64_t decided_at; /* when it was last decided how many connections to begin */
 };
 
 enum tp_slot_state {
@@ -156,7 +174,8 @@ struct tp_waiter {
     struct tp_list link;
     struct tp_slot *slot; /* what it was handed */
     bool queued, failed;
-    bool asked; /* there is something for it to see to: a step is to look for it */
+    bool asked;   /* there is something for it to see to: a step is to look for it */
+    bool patient; /* waits on while the breaker is open */
     bool has_cond;
     struct tp_bell *bell; /* rung instead of the condition; NULL: a thread waits */
     struct tp_rope rope;
@@ -186,6 +205,7 @@ struct tp_pool {
     struct tp_list drainers; /* who wait for the last lease to come back */
     int waiting;
     bool configured, draining, closed;
+    bool suspended;         /* nothing is lent, connected or pinged for now */
     _Atomic uint64_t epoch; /* bumped when the server is known to have gone */
     atomic_int epoch_ended; /* enum tp_close_reason: why the last one ended */
 
@@ -202,9 +222,8 @@ struct tp_pool {
     pthread_t keeper;
     int epoll_fd;
     struct tp_wake *wake;
-    struct tp_backoff connect_backoff;
-    int64_t next_connect_at, last_connect_at;
-    int64_t permit_due; /* when to ask for a permit again */
+    struct tp_breaker breaker; /* guarded by lock */
+    int64_t permit_due;        /* when to ask for a permit again */
     uint64_t jitter_seed;
 
     /* what went on; guarded by lock */
@@ -265,6 +284,11 @@ bool tp__pool_begin_drain(tp_pool *pool, struct tp_waiter *waiter);
 bool tp__pool_is_draining(tp_pool *pool, struct tp_waiter *waiter);
 enum tp_status tp__pool_end_drain(tp_pool *pool, struct tp_waiter *waiter,
                                   struct tp_error *err) TP_MUST_CHECK;
+/* The same for a pool that is suspended and goes on later; waiter->share is NULL. */
+bool tp__pool_begin_suspend(tp_pool *pool, struct tp_waiter *waiter);
+bool tp__pool_is_suspending(tp_pool *pool, struct tp_waiter *waiter);
+enum tp_status tp__pool_end_suspend(tp_pool *pool, struct tp_waiter *waiter,
+                                    struct tp_error *err) TP_MUST_CHECK;
 void tp__pool_leave_drain(tp_pool *pool, struct tp_waiter *waiter);
 
 /* Leaves the queue; a connection that was handed over meanwhile is given back. */
@@ -345,8 +369,9 @@ void tp__waiter_tell_locked(struct tp_waiter *waiter);
 void tp__pool_ask_waiters_locked(tp_pool *pool, int count);
 /* A connection is ready for use: to the first waiter, or idle. */
 void tp__pool_serve_locked(struct tp_slot *slot, int64_t now);
-/* Refuses every waiter with this status; the last error has the words. */
-void tp__pool_refuse_all_locked(tp_pool *pool, enum tp_status status);
+/* Refuses every waiter with this status, or those that are not patient; the last error has the
+ * words. */
+void tp__pool_refuse_locked(tp_pool *pool, enum tp_status status, bool all);
 /* Nothing is lent through the share any more, and its waiters are refused. */
 void tp__share_shut_locked(struct tp_share *share);
 /* Connections that exist or are being made. */

@@ -7,7 +7,11 @@
 #include "clock.h"
 #include "error.h"
 #include "keeper.h"
+#include "pool_breaker.h"
 #include "pool_budget.h"
+
+/* How long a connection may have rested to be handed over unasked when the pool is resumed. */
+enum { RESTED_LONG_US = 30 * 1000 * 1000 };
 
 unsigned tp__fork_count;
 
@@ -92,7 +96,7 @@ enum tp_status tp__pool_new(tp_pool **out, const struct tp_pool_limits *limits,
     init_sync(pool);
     init_slots(pool);
     tp__reader_begin(&pool->reader, &pool->events);
-    tp__backoff_init(&pool->connect_backoff, limits->connect_base_us, limits->connect_max_us, 0);
+    tp__breaker_init(&pool->breaker, limits);
     pool->jitter_seed = (uint64_t)tp_now() ^ (uint64_t)(uintptr_t)pool;
     *out = pool;
     return TP_OK;
@@ -144,6 +148,8 @@ static void start_afresh(tp_pool *pool)
     for (int i = 0; i < pool->limits.max; i++)
         start_slot_afresh(pool, &pool->slots[i]);
     init_slots(pool);
+    tp__breaker_init(&pool->breaker, &pool->limits);
+    pool->suspended = false;
     tp__budget_forked(pool->budget); /* after their sockets: see budget_table.h */
     pool->budget_refused = false;
     if (pool->epoll_fd >= 0)
@@ -178,7 +184,7 @@ void tp_pool_close(tp_pool *pool)
     bool stop = first && pool->keeper_started;
     pool->closed = true;
     if (first) {
-        tp__pool_refuse_all_locked(pool, TP_ERR_POOL_CLOSED);
+        tp__pool_refuse_locked(pool, TP_ERR_POOL_CLOSED, true);
         struct tp_list *node, *following;
         TP_LIST_EACH(node, following, &pool->lists[TP_SLOT_IDLE])
         tp__slot_close_locked(TP_CONTAINER(node, struct tp_slot, link), TP_CLOSE_POOL_CLOSED);
@@ -241,7 +247,7 @@ bool tp__pool_begin_drain(tp_pool *pool, struct tp_waiter *waiter)
         tp__share_shut_locked(waiter->share);
     } else if (!pool->closed) {
         pool->draining = true;
-        tp__pool_refuse_all_locked(pool, TP_ERR_POOL_CLOSED);
+        tp__pool_refuse_locked(pool, TP_ERR_POOL_CLOSED, true);
         tp__pool_report_state_locked(pool);
     }
     bool waits = join_drain_locked(pool, waiter);
@@ -267,20 +273,29 @@ void tp__pool_leave_drain(tp_pool *pool, struct tp_waiter *waiter)
     tp__waiter_deinit(waiter);
 }
 
+static int count_out_locked(const tp_pool *pool, const struct tp_share *share)
+{
+    int out = 0;
+    for (int i = 0; i < pool->limits.max; i++)
+        out += is_out(&pool->slots[i], share);
+    return out;
+}
+
+static enum tp_status still_out(int out, struct tp_error *err)
+{
+    return tp__error_set(err, TP_ERR_TIMEOUT, "%d connection%s still in use", out,
+                         out == 1 ? " was" : "s were");
+}
+
 enum tp_status tp__pool_end_drain(tp_pool *pool, struct tp_waiter *waiter, struct tp_error *err)
 {
     tp__pool_leave_drain(pool, waiter);
-    int out = 0;
     tp__pool_lock(pool);
-    for (int i = 0; i < pool->limits.max; i++)
-        out += is_out(&pool->slots[i], waiter->share);
+    int out = count_out_locked(pool, waiter->share);
     pthread_mutex_unlock(&pool->lock);
     if (waiter->share == NULL)
         tp_pool_close(pool);
-    if (out > 0)
-        return tp__error_set(err, TP_ERR_TIMEOUT, "%d connection%s still in use", out,
-                             out == 1 ? " was" : "s were");
-    return TP_OK;
+    return out > 0 ? still_out(out, err) : TP_OK;
 }
 
 enum tp_status tp_pool_drain(tp_pool *pool, int64_t deadline, struct tp_error *err)
@@ -292,4 +307,97 @@ enum tp_status tp_pool_drain(tp_pool *pool, int64_t deadline, struct tp_error *e
         waits = tp__pool_is_draining(pool, &waiter);
     }
     return tp__pool_end_drain(pool, &waiter, err);
+}
+
+/* ---------------------------------------------------------- suspend, resume */
+
+static void suspend_locked(tp_pool *pool)
+{
+    pool->suspended = true;
+    tp__pool_report_state_locked(pool);
+}
+
+void tp_pool_suspend(tp_pool *pool)
+{
+    tp__pool_lock(pool);
+    suspend_locked(pool);
+    pthread_mutex_unlock(&pool->lock);
+}
+
+bool tp__pool_begin_suspend(tp_pool *pool, struct tp_waiter *waiter)
+{
+    waiter->queued = false;
+    tp__pool_lock(pool);
+    suspend_locked(pool);
+    bool waits = join_drain_locked(pool, waiter);
+    pthread_mutex_unlock(&pool->lock);
+    return waits;
+}
+
+bool tp__pool_is_suspending(tp_pool *pool, struct tp_waiter *waiter)
+{
+    tp__pool_lock(pool);
+    bool waits = pool->suspended && join_drain_locked(pool, waiter);
+    pthread_mutex_unlock(&pool->lock);
+    return waits;
+}
+
+enum tp_status tp__pool_end_suspend(tp_pool *pool, struct tp_waiter *waiter, struct tp_error *err)
+{
+    tp__pool_leave_drain(pool, waiter);
+    tp__pool_lock(pool);
+    bool suspended = pool->suspended;
+    int out = count_out_locked(pool, NULL);
+    pthread_mutex_unlock(&pool->lock);
+    if (!suspended)
+        return tp__error_set(err, TP_ERR_BUSY, "the pool was resumed meanwhile");
+    return out > 0 ? still_out(out, err) : TP_OK;
+}
+
+/* Those who wait are served in their order. A connection that rested long is asked first, by
+ * the housekeeper. */
+static void serve_queue_locked(tp_pool *pool)
+{
+    struct tp_list *node, *following;
+    int64_t now = tp_now();
+    int wanted = pool->waiting;
+    TP_LIST_EACH(node, following, &pool->lists[TP_SLOT_IDLE])
+    {
+        struct tp_slot *slot = TP_CONTAINER(node, struct tp_slot, link);
+        enum tp_close_reason why;
+        if (wanted == 0)
+            break;
+        if (tp__slot_is_worn_locked(slot, now, &why)) {
+            tp__slot_close_locked(slot, why);
+            continue;
+        }
+        wanted--;
+        if (now - slot->idle_since < RESTED_LONG_US) {
+            tp__pool_serve_locked(slot, now);
+        } else {
+            slot->chore = TP_CHORE_PING;
+            tp__slot_move_locked(slot, TP_SLOT_MENDING);
+        }
+    }
+}
+
+void tp_pool_resume(tp_pool *pool)
+{
+    tp__pool_lock(pool);
+    bool was = pool->suspended;
+    pool->suspended = false;
+    if (was && !pool->closed) {
+        tp__breaker_forgive_locked(pool);
+        serve_queue_locked(pool);
+    }
+    tp__pool_tell_drainers_locked(pool);
+    tp__pool_report_state_locked(pool);
+    pthread_mutex_unlock(&pool->lock);
+    tp__wake_ring(pool->wake);
+}
+
+void tp_pool_evict_all(tp_pool *pool)
+{
+    tp__pool_mind_fork(pool);
+    tp__pool_bump_epoch(pool, TP_CLOSE_EVICTED);
 }

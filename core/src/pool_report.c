@@ -6,6 +6,7 @@
 
 #include "clock.h"
 #include "error.h"
+#include "pool_breaker.h"
 #include "pool_budget.h"
 
 /* ------------------------------------------------------------ explanations */
@@ -100,6 +101,18 @@ static void report_unreachable_locked(const tp_pool *pool, struct tp_error *err)
     err->attempts = (int)pool->connect_failures_in_row;
 }
 
+/* As that, to whoever did not wait, or not to the end. */
+static void report_fail_fast_locked(const tp_pool *pool, struct tp_error *err)
+{
+    int64_t us = tp__breaker_wait_locked(pool, tp_now());
+    report_unreachable_locked(pool, err);
+    if (pool->counts[TP_SLOT_OPENING] > 0)
+        append(err->message, sizeof err->message, "; another try is under way");
+    else if (us > 0)
+        append(err->message, sizeof err->message, "; next try in %lld ms",
+               (long long)(us + 999) / 1000);
+}
+
 static void describe_budget(const struct tp_budget_view *view, char *out, size_t room)
 {
     append(out, room, "; budget: %d of %d connections are taken, by %d process%s (pool.max_total)",
@@ -108,7 +121,7 @@ static void describe_budget(const struct tp_budget_view *view, char *out, size_t
 
 void tp__report_timeout_locked(const tp_pool *pool, int64_t waited_us, struct tp_error *err)
 {
-    if (nothing_connects_locked(pool)) {
+    if (nothing_connects_locked(pool) && !pool->suspended) {
         report_unreachable_locked(pool, err);
         return;
     }
@@ -119,6 +132,8 @@ void tp__report_timeout_locked(const tp_pool *pool, int64_t waited_us, struct tp
     append(err->message, room, " (max %d: %d in use, %d connecting, %d being mended; %d waiting)",
            pool->limits.max, pool->counts[TP_SLOT_LEASED], pool->counts[TP_SLOT_OPENING],
            pool->counts[TP_SLOT_MENDING], pool->waiting);
+    if (pool->suspended)
+        append(err->message, room, "; the pool is suspended");
     if (pool->budget_refused)
         describe_budget(&pool->budget_view, err->message, room);
     describe_holders(pool, tp_now(), err->message, room);
@@ -143,7 +158,7 @@ void tp__report_refusal_locked(const tp_pool *pool, enum tp_status status, struc
                                        : "this database object is closed; its pool is open "
                                          "elsewhere");
     else
-        report_unreachable_locked(pool, err);
+        report_fail_fast_locked(pool, err);
 }
 
 /* -------------------------------------------------------------- statistics */
@@ -171,6 +186,8 @@ const char *tp_close_reason_name(enum tp_close_reason reason)
         return "budget";
     case TP_CLOSE_REPLACED:
         return "replaced";
+    case TP_CLOSE_EVICTED:
+        return "evicted";
     case TP_CLOSE_REASONS:
         break;
     }
@@ -188,6 +205,8 @@ const char *tp_pool_state_name(enum tp_pool_state state)
         return "connected";
     case TP_POOL_UNREACHABLE:
         return "unreachable";
+    case TP_POOL_SUSPENDED:
+        return "suspended";
     case TP_POOL_DRAINING:
         return "draining";
     case TP_POOL_CLOSED:
@@ -208,11 +227,34 @@ void tp_pool_stats(tp_pool *pool, struct tp_stats *out)
     out->waiting = pool->waiting;
     out->max = pool->limits.max;
     out->min = pool->limits.min;
+    out->breaker = tp__breaker_state_locked(pool);
     tp__histogram_summary(&pool->wait_times, &out->wait);
     tp__histogram_summary(&pool->connect_times, &out->connect);
     tp__histogram_summary(&pool->query_times, &out->query);
     pthread_mutex_unlock(&pool->lock);
     tp__pool_budget_stats(pool, out);
+}
+
+const char *tp_breaker_state_name(enum tp_breaker_state state)
+{
+    switch (state) {
+    case TP_BREAKER_CLOSED:
+        return "closed";
+    case TP_BREAKER_OPEN:
+        return "open";
+    case TP_BREAKER_HALF_OPEN:
+        return "half_open";
+    }
+    return "";
+}
+
+enum tp_breaker_state tp_pool_breaker(tp_pool *pool, int64_t *next_try_us)
+{
+    tp__pool_lock(pool);
+    enum tp_breaker_state state = tp__breaker_state_locked(pool);
+    *next_try_us = state == TP_BREAKER_OPEN ? tp__breaker_wait_locked(pool, tp_now()) : 0;
+    pthread_mutex_unlock(&pool->lock);
+    return state;
 }
 
 static enum tp_pool_state state_locked(const tp_pool *pool)
@@ -223,6 +265,8 @@ static enum tp_pool_state state_locked(const tp_pool *pool)
         return TP_POOL_CLOSED;
     if (pool->draining)
         return TP_POOL_DRAINING;
+    if (pool->suspended)
+        return TP_POOL_SUSPENDED;
     if (pool->counts[TP_SLOT_IDLE] + pool->counts[TP_SLOT_LEASED] + pool->counts[TP_SLOT_MENDING] >
         0)
         return TP_POOL_CONNECTED;

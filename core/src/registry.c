@@ -9,6 +9,7 @@
 static struct {
     pthread_mutex_t lock;
     struct tp_list databases; /* guarded by lock, as their `registered` and `shares` */
+    bool ending;              /* the process ends: what is opened now is draining */
 } registry = {
     .lock = PTHREAD_MUTEX_INITIALIZER,
     .databases = {&registry.databases, &registry.databases},
@@ -113,11 +114,18 @@ static void watch_forks(void)
 
 /* ---------------------------------------------------------------------- listing */
 
+/* Nobody else knows the database yet. */
+static void list_locked(struct tp_database *database)
+{
+    database->pool->draining = registry.ending;
+    tp__list_push_back(&registry.databases, &database->registered);
+}
+
 void tp__registry_add(struct tp_database *database)
 {
     watch_forks();
     pthread_mutex_lock(&registry.lock);
-    tp__list_push_back(&registry.databases, &database->registered);
+    list_locked(database);
     pthread_mutex_unlock(&registry.lock);
 }
 
@@ -173,7 +181,7 @@ static struct tp_database *find_or_open_locked(tp_config *config, bool *joined,
     database = tp__database_open(config, err);
     if (database != NULL) {
         database->named = has_name(name);
-        tp__list_push_back(&registry.databases, &database->registered);
+        list_locked(database);
     }
     return database;
 }
@@ -224,4 +232,35 @@ bool tp__registry_begin_drain(struct tp_share *share)
         database->named = false;
     pthread_mutex_unlock(&registry.lock);
     return alone;
+}
+
+/* ------------------------------------------------------------ end of the process */
+
+/* One that has no reference any more is being freed, and waits to leave the list. */
+static bool retain_alive(tp_pool *pool)
+{
+    int refs = atomic_load(&pool->refs);
+    while (refs > 0 && !atomic_compare_exchange_weak(&pool->refs, &refs, refs + 1)) {
+    }
+    return refs > 0;
+}
+
+tp_pool **tp__registry_end(size_t *count)
+{
+    struct tp_list *node, *following;
+    size_t most = 0;
+    *count = 0;
+    pthread_mutex_lock(&registry.lock);
+    registry.ending = true;
+    TP_LIST_EACH(node, following, &registry.databases)
+    most++;
+    tp_pool **pools = calloc(most + 1, sizeof(tp_pool *));
+    TP_LIST_EACH(node, following, &registry.databases)
+    {
+        tp_pool *pool = database_at(node)->pool;
+        if (pools != NULL && retain_alive(pool))
+            pools[(*count)++] = pool;
+    }
+    pthread_mutex_unlock(&registry.lock);
+    return pools;
 }

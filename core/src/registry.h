@@ -19,4 +19,8 @@ void tp__registry_remove(struct tp_database *database);
  * its name any more, so the pool is to be drained as a whole. */
 bool tp__registry_begin_drain(struct tp_share *share);
 
+/* The process is about to end: pools that are opened from now on take no work. All those that
+ * there are, each with a reference of the caller's, as is the list; NULL: no memory, none. */
+tp_pool **tp__registry_end(size_t *count);
+
 #endif

@@ -252,10 +252,16 @@ static void start_acquire(struct tpb_call *call)
     tp_op_acquire(call->op, call->options.query.deadline);
 }
 
-int tpb_call_acquire(lua_State *L, struct tpb_call *call, int64_t deadline, tpb_go_on *done)
+static void start_patiently(struct tpb_call *call)
+{
+    tp_op_acquire_patiently(call->op, call->options.query.deadline);
+}
+
+int tpb_call_acquire(lua_State *L, struct tpb_call *call, int64_t deadline, bool patient,
+                     tpb_go_on *done)
 {
     call->options.query.deadline = deadline;
-    return tpb_call_run(L, call, start_acquire, done);
+    return tpb_call_run(L, call, patient ? start_patiently : start_acquire, done);
 }
 
 static void start_ping(struct tpb_call *call)

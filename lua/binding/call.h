@@ -123,8 +123,10 @@ int tpb_call_ping(lua_State *L, struct tpb_db *db, int db_index, const tp_lease 
  * returns, after a look at call->ok and call->err. */
 int tpb_call_run(lua_State *L, struct tpb_call *call, void (*start)(struct tpb_call *call),
                  tpb_go_on *done);
-/* The same for a connection, which `done` takes from the operation. */
-int tpb_call_acquire(lua_State *L, struct tpb_call *call, int64_t deadline, tpb_go_on *done);
+/* The same for a connection, which `done` takes from the operation; `patient`: as
+ * tp_op_acquire_patiently. */
+int tpb_call_acquire(lua_State *L, struct tpb_call *call, int64_t deadline, bool patient,
+                     tpb_go_on *done);
 
 /* The deadline that the value at `index` (milliseconds, or nothing) means. Raises an
  * error for what is no number. */

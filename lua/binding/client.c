@@ -258,7 +258,8 @@ static int acquire_body(lua_State *L, tp_reactor *reactor)
     }
     if (!bounded)
         deadline = default_deadline(db);
-    return tpb_call_acquire(L, tpb_call_push(L, db, ACQUIRE_DB, reactor), deadline, end_acquire);
+    return tpb_call_acquire(L, tpb_call_push(L, db, ACQUIRE_DB, reactor), deadline, false,
+                            end_acquire);
 }
 
 static const struct tpb_db *acquiring_db(lua_State *L)
@@ -353,7 +354,7 @@ static bool exchange(lua_State *L, struct guard *guard, int db_index, struct tp_
         return false;
     struct tpb_call *call = tpb_call_push(L, guard->db, db_index, NULL);
     call->state = guard;
-    (void)tpb_call_acquire(L, call, default_deadline(guard->db), end_exchange);
+    (void)tpb_call_acquire(L, call, default_deadline(guard->db), false, end_exchange);
     *err = call->err;
     lua_settop(L, top);
     guard->placed = false;

@@ -11,8 +11,9 @@
 #include "error.h"
 #include "errors.h"
 #include "pipeline.h"
-#include "stats_table.h"
+#include "report.h"
 #include "stream.h"
+#include "suspend.h"
 #include "tls_table.h"
 
 static const char db_tag = 'd'; /* its address is the tag */
@@ -256,8 +257,7 @@ static int db_ping_body(lua_State *L, tp_reactor *reactor)
     return tpb_call_ping(L, db, 1, NULL, 2, reactor);
 }
 
-/* true, or nil and the error. */
-static int end_of_wait(lua_State *L, struct tpb_call *call)
+int tpb_db_end_of_wait(lua_State *L, struct tpb_call *call)
 {
     bool ok = call->ok;
     tpb_call_end(L, call);
@@ -274,7 +274,7 @@ static int is_ready(lua_State *L, struct tpb_call *call)
         tp_lease lease = tp_op_take_lease(call->op);
         call->ok = tp_lease_release(&lease, &call->err) == TP_OK;
     }
-    return end_of_wait(L, call);
+    return tpb_db_end_of_wait(L, call);
 }
 
 /* db:wait_ready(ms): true when a connection could be had by then. */
@@ -283,7 +283,7 @@ static int db_wait_ready_body(lua_State *L, tp_reactor *reactor)
     struct tpb_db *db = tpb_db_check(L, 1);
     int64_t within = tp_config_int(tp_pool_config(db->pool), "pool.acquire_timeout_ms");
     int64_t deadline = tpb_check_deadline(L, 2, within);
-    return tpb_call_acquire(L, tpb_call_push(L, db, 1, reactor), deadline, is_ready);
+    return tpb_call_acquire(L, tpb_call_push(L, db, 1, reactor), deadline, true, is_ready);
 }
 
 static void start_pause(struct tpb_call *call)
@@ -298,7 +298,7 @@ static int db_pause_body(lua_State *L, tp_reactor *reactor)
     int64_t until = tpb_check_deadline(L, 2, 0);
     struct tpb_call *call = tpb_call_push(L, db, 1, reactor);
     call->options.query.deadline = until;
-    return tpb_call_run(L, call, start_pause, end_of_wait);
+    return tpb_call_run(L, call, start_pause, tpb_db_end_of_wait);
 }
 
 static void start_drain(struct tpb_call *call)
@@ -312,7 +312,7 @@ static int db_drain_body(lua_State *L, tp_reactor *reactor)
     int64_t deadline = tpb_check_deadline(L, 2, 30000);
     struct tpb_call *call = tpb_call_push(L, db, 1, reactor);
     call->options.query.deadline = deadline;
-    return tpb_call_run(L, call, start_drain, end_of_wait);
+    return tpb_call_run(L, call, start_drain, tpb_db_end_of_wait);
 }
 
 static const struct tpb_db *db_of(lua_State *L)
@@ -333,65 +333,6 @@ TPB_AWAITS(db_ping, db_of)
 TPB_AWAITS(db_wait_ready, db_of)
 TPB_AWAITS(db_pause, db_of)
 TPB_AWAITS(db_drain, db_of)
-
-static int db_stats(lua_State *L)
-{
-    struct tp_stats stats;
-    tp_pool_stats(tpb_db_check(L, 1)->pool, &stats);
-    tpb_push_stats(L, &stats);
-    return 1;
-}
-
-/* What the pool's state is to this object. */
-static enum tp_pool_state state_of(const struct tpb_db *db, uint64_t *count, struct tp_error *last)
-{
-    enum tp_pool_state state = tp_pool_get_state(db->pool, count, last);
-    bool good = state != TP_POOL_DRAINING && state != TP_POOL_UNCONFIGURED;
-    return good && tp_share_is_closed(db->share) ? TP_POOL_CLOSED : state;
-}
-
-/* db:state(): {state =, is_connected =, error_count =, last_error =}. */
-static int db_state(lua_State *L)
-{
-    struct tpb_db *db = tpb_db_check(L, 1);
-    struct tp_error last;
-    uint64_t count;
-    enum tp_pool_state state = state_of(db, &count, &last);
-    lua_createtable(L, 0, 4);
-    lua_pushstring(L, tp_pool_state_name(state));
-    lua_setfield(L, -2, "state");
-    lua_pushboolean(L, state == TP_POOL_CONNECTED);
-    lua_setfield(L, -2, "is_connected");
-    lua_pushinteger(L, (lua_Integer)count);
-    lua_setfield(L, -2, "error_count");
-    if (last.kind != TP_OK) {
-        tpb_push_error(L, &last);
-        lua_setfield(L, -2, "last_error");
-    }
-    return 1;
-}
-
-static int db_is_connected(lua_State *L)
-{
-    struct tpb_db *db = tpb_db_check(L, 1);
-    lua_pushboolean(L, state_of(db, NULL, NULL) == TP_POOL_CONNECTED);
-    return 1;
-}
-
-/* db:is_configured(): whether something says where the server is. */
-static int db_is_configured(lua_State *L)
-{
-    lua_pushboolean(L, tp_config_is_configured(tp_pool_config(tpb_db_check(L, 1)->pool)));
-    return 1;
-}
-
-/* db:option(name): the value of an option as text, "***" for a secret. */
-static int db_option(lua_State *L)
-{
-    const tp_config *config = tp_pool_config(tpb_db_check(L, 1)->pool);
-    lua_pushstring(L, tp_config_get(config, luaL_checkstring(L, 2)));
-    return 1;
-}
 
 static int db_close(lua_State *L)
 {
@@ -426,7 +367,7 @@ static int db_tostring(lua_State *L)
     struct tp_stats stats;
     tp_pool_stats(db->pool, &stats);
     lua_pushfstring(L, "%s (%s, %d of %d connections)", TPB_DB,
-                    tp_pool_state_name(state_of(db, NULL, NULL)), stats.total, stats.max);
+                    tp_pool_state_name(tpb_report_state(db, NULL, NULL)), stats.total, stats.max);
     return 1;
 }
 
@@ -501,11 +442,6 @@ void tpb_db_open(lua_State *L)
     static const luaL_Reg methods[] = {
         {"define_type", db_define_type},
         {"release", tpb_client_release_to},
-        {"stats", db_stats},
-        {"state", db_state},
-        {"is_connected", db_is_connected},
-        {"is_configured", db_is_configured},
-        {"option", db_option},
         {"close", db_close},
         {"_state", db_internals},
         {"_set_adapter", db_set_adapter},
@@ -541,6 +477,8 @@ void tpb_db_open(lua_State *L)
     tpb_set_awaited(L, awaited);
     tpb_client_set_acquire(L);
     tpb_tls_set_methods(L);
+    tpb_report_set_methods(L);
+    tpb_suspend_set_methods(L);
     lua_pushvalue(L, -1);
     lua_setfield(L, -3, "__index");
     lua_remove(L, -2);

@@ -61,6 +61,10 @@ static inline void *tpb_has_tag(lua_State *L, int index, const void *tag)
 /* Pushes {type name = {decode =, encode =}} and returns where it is, or returns 0. */
 int tpb_db_push_codecs(lua_State *L, const struct tpb_db *db, int index);
 
+struct tpb_call;
+/* A call of a database's method that waits has ended: true, or nil and the error. */
+int tpb_db_end_of_wait(lua_State *L, struct tpb_call *call);
+
 struct tpb_db *tpb_db_check(lua_State *L, int index);
 /* Pushes the state table of the database at `index`. */
 void tpb_db_push_state(lua_State *L, int index);

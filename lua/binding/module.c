@@ -131,6 +131,30 @@ static int sleep_ms(lua_State *L)
     return 0;
 }
 
+/* core.shutdown_on(drain_ms, {"TERM", ...}): true, or nil and an error. */
+static int shutdown_on(lua_State *L)
+{
+    enum { SIGNALS_AT_MOST = 16, MS_AT_MOST = INT32_MAX };
+    struct tp_error err;
+    int numbers[SIGNALS_AT_MOST];
+    lua_Number drain_ms = luaL_checknumber(L, 1);
+    luaL_argcheck(L, drain_ms >= 0 && drain_ms <= MS_AT_MOST, 1, "drain_ms is out of range");
+    size_t count = lua_rawlen(L, 2);
+    luaL_argcheck(L, count <= SIGNALS_AT_MOST, 2, "too many signals");
+    for (size_t i = 0; i < count; i++) {
+        lua_rawgeti(L, 2, (lua_Integer)i + 1);
+        const char *name = lua_type(L, -1) == LUA_TSTRING ? lua_tostring(L, -1) : "?";
+        numbers[i] = tp_signal_by_name(name);
+        if (numbers[i] == 0)
+            luaL_error(L, "unknown signal '%s' (known: TERM, INT, HUP, QUIT, USR1, USR2)", name);
+        lua_pop(L, 1);
+    }
+    if (tp_shutdown_on(numbers, count, (int64_t)(drain_ms * 1000), &err) != TP_OK)
+        return tpb_fail(L, &err);
+    lua_pushboolean(L, 1);
+    return 1;
+}
+
 TPB_EXPORT int luaopen_tidepool_core(lua_State *L);
 
 TPB_EXPORT int luaopen_tidepool_core(lua_State *L)
@@ -145,6 +169,7 @@ TPB_EXPORT int luaopen_tidepool_core(lua_State *L)
         {"sqlstate", sqlstate},
         {"now", now},
         {"sleep", sleep_ms},
+        {"shutdown_on", shutdown_on},
         {"beacon", tpb_beacon_new},
         {"follow_requests", tpb_owner_follow},
         {NULL, NULL},

@@ -50,6 +50,9 @@ static void set_budget(lua_State *L, const struct tp_stats *stats)
 
 static void set_counters(lua_State *L, const struct tp_stats *stats)
 {
+    lua_pushstring(L, tp_breaker_state_name(stats->breaker));
+    lua_setfield(L, -2, "breaker");
+    set_count(L, "fail_fast", stats->fail_fast);
     set_count(L, "acquires", stats->acquires);
     set_count(L, "acquire_timeouts", stats->acquire_timeouts);
     set_count(L, "acquire_cancels", stats->acquire_cancels);
@@ -88,7 +91,7 @@ static void set_errors(lua_State *L, const struct tp_stats *stats)
 
 void tpb_push_stats(lua_State *L, const struct tp_stats *stats)
 {
-    lua_createtable(L, 0, 28);
+    lua_createtable(L, 0, 32);
     set_connections(L, stats);
     set_budget(L, stats);
     set_counters(L, stats);

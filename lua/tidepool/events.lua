@@ -16,6 +16,7 @@ local names = {
     rollback = true, -- a connection came back in an open transaction
     tls_expiring = true, -- a certificate ends soon; told once a day
     tls_reload = true, -- files of certificates have changed; message tells whether they are used
+    breaker = true,  -- calls fail fast from now on ("open"), or wait again ("closed")
     overflow = true, -- events were dropped since nobody took them; message has how many
     verdict = true,  -- what became of a COMMIT whose connection was lost: {verdict =, xid =}
     query = true,    -- a query has ended: {sql =, parameters =, duration_ms =, error =}

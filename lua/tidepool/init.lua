@@ -17,6 +17,7 @@ local options = require "tidepool.options"
 local password = require "tidepool.password"
 local pipeline = require "tidepool.pipeline"
 local scope = require "tidepool.scope"
+local shutdown = require "tidepool.shutdown"
 local transaction = require "tidepool.transaction"
 
 ---@class tidepool
@@ -36,6 +37,8 @@ local M = {
     quote_identifier = core.quote_identifier,
     --- quote_literal(text): the text as an SQL string constant, or nil and an error.
     quote_literal = core.quote_literal,
+    --- shutdown_on{"TERM", "INT", drain_ms =}: signals that end the process in an orderly way.
+    shutdown_on = shutdown.on,
     --- sqlstate(code): {name =, class =, retryable =} of an SQLSTATE, or nil.
     sqlstate = core.sqlstate,
 }

@@ -92,7 +92,7 @@ end
 -- Logged whatever log.connections says.
 local warned = { tls_expiring = "warning", tls_reload = "warning", overflow = "warning" }
 
-local logged = { connect = "info", remove = "info", error = "warning" }
+local logged = { connect = "info", remove = "info", error = "warning", breaker = "warning" }
 
 -- What happens in a pool is told to all its database objects, and logged by the first that hears of it.
 local function on_event(state, settings)

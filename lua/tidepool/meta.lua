@@ -5,11 +5,11 @@
 
 -- ------------------------------------------------------------------ values
 
----@alias tidepool.state_name "unconfigured"|"starting"|"connected"|"unreachable"|"draining"|"closed"
+---@alias tidepool.state_name "unconfigured"|"starting"|"connected"|"unreachable"|"suspended"|"draining"|"closed"
+---@alias tidepool.breaker_state "closed"|"open"|"half_open"
 ---@alias tidepool.event_name
----| "connect"|"remove"|"error"|"retry"|"state"|"notice"|"rollback"|"tls_expiring"|"tls_reload"|"overflow"|"verdict"
----| "query"
-
+---| "connect"|"remove"|"error"|"retry"|"state"|"notice"|"rollback"|"breaker"
+---| "tls_expiring"|"tls_reload"|"overflow"|"verdict"|"query"
 ---@alias tidepool.transaction_state "idle"|"active"|"open"|"failed"|"unknown"|"inherited"
 ---@alias tidepool.error_kind
 ---| "database" # the server refused or failed a statement
@@ -126,6 +126,15 @@ function stream:close() end
 ---@field nulls? boolean
 ---@field numbers? boolean
 
+---@alias tidepool.signal "TERM"|"INT"|"HUP"|"QUIT"|"USR1"|"USR2"
+
+---@class tidepool.shutdown_options
+---@field [integer] tidepool.signal
+---@field drain_ms? number # how long to wait for borrowed connections; 30000 when not said
+
+---@class tidepool.suspend_options
+---@field wait_ms? number # how long to wait until borrowed connections have come back
+
 ---@class tidepool.type_definition
 ---@field name string # "point", "audit.mood"
 ---@field decode? fun(text: string): any
@@ -144,6 +153,10 @@ function stream:close() end
 
 ---@class tidepool.health_options
 ---@field interval_ms? integer # how often idle connections are checked; 0 is never
+
+---@class tidepool.breaker_options
+---@field failures? integer # after how many failures to connect in a row calls fail fast; 0 is never
+---@field open_ms? integer # the longest time between tries to connect then
 
 ---@class tidepool.tls_options
 ---@field mode? "disable"|"allow"|"prefer"|"require"|"verify-ca"|"verify-full"
@@ -217,6 +230,7 @@ function stream:close() end
 ---@field statement_cache_size? integer
 ---@field pool? tidepool.pool_options
 ---@field health? tidepool.health_options
+---@field breaker? tidepool.breaker_options
 ---@field tls? boolean|tidepool.tls_options # whether connections over TCP are encrypted
 ---@field log? tidepool.log_options
 ---@field retry? tidepool.retry_options
@@ -248,6 +262,7 @@ function stream:close() end
 ---@field discarded integer
 ---@field budget integer
 ---@field replaced integer # by db:reload_tls
+---@field evicted integer # by db:evict_all
 
 ---@class tidepool.stats
 ---@field total_connections integer
@@ -258,6 +273,8 @@ function stream:close() end
 ---@field waiting_requests integer
 ---@field max integer
 ---@field min integer
+---@field breaker tidepool.breaker_state
+---@field fail_fast integer # calls that were told at once that no connection can be made
 ---@field acquires integer
 ---@field acquire_timeouts integer
 ---@field acquire_cancels integer
@@ -282,6 +299,8 @@ function stream:close() end
 ---@field state tidepool.state_name
 ---@field is_connected boolean
 ---@field error_count integer # failed connects since the last good one
+---@field breaker tidepool.breaker_state
+---@field next_try_ms? number # while the breaker is open: until a connection is tried again
 ---@field last_error? tidepool.error
 
 ---@class tidepool.certificate
@@ -368,6 +387,12 @@ function tidepool.open(where) end
 ---@return boolean? configured
 ---@return tidepool.error? err
 function tidepool.is_configured(where) end
+
+---Signals that end the process once its work with its databases is done; a second one ends it at once.
+---@param signals tidepool.shutdown_options
+---@return true? done
+---@return tidepool.error? err
+function tidepool.shutdown_on(signals) end
 
 ---The table of options.
 ---@return tidepool.option_info[]
@@ -660,6 +685,22 @@ function db:quote_identifier(name) end
 ---@return string? literal
 ---@return tidepool.error? err
 function db:quote_literal(text) end
+
+---For maintenance: nobody is lent a connection until resume, callers wait.
+---@param options? tidepool.suspend_options
+---@return true? done
+---@return tidepool.error? err
+function db:suspend(options) end
+
+---Serves those who have waited, in their order.
+---@return true? done
+---@return tidepool.error? err
+function db:resume() end
+
+---Replaces every connection: idle ones at once, borrowed ones when they come back.
+---@return true? done
+---@return tidepool.error? err
+function db:evict_all() end
 
 ---Takes no new work, waits for borrowed connections, closes.
 ---@param timeout_ms? number # 30000 when not said

@@ -38,7 +38,10 @@ static bool fails_now(struct fake *fake)
 static void say_why(const struct fake *fake, struct tp_error *err)
 {
     tp__error_set(err, TP_ERR_CONNECTION, "could not connect: scripted");
-    err->retryable = !atomic_load(&fake->permanent);
+    bool wrong_password = atomic_load(&fake->wrong_password);
+    err->retryable = !atomic_load(&fake->permanent) && !wrong_password;
+    if (wrong_password)
+        memcpy(err->code, "28P01", sizeof err->code);
     if (atomic_load(&fake->server_gone))
         memcpy(err->code, "57P03", sizeof err->code);
 }

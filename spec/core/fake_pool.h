@@ -29,16 +29,17 @@ struct fake {
     tp_pool *pool;
 
     /* the script */
-    atomic_int fail_opens;     /* the next n connects fail; negative: all */
-    atomic_bool fail_at_once;  /* they fail in open, not in step */
-    atomic_bool permanent;     /* such failures are not retryable */
-    atomic_bool server_gone;   /* such failures have the code 57P03 */
-    atomic_bool hold_opens;    /* connects wait until this is false and the pool is rung */
-    atomic_bool hold_chores;   /* so do pings and resets */
-    atomic_bool hold_closes;   /* close does not return until this is false */
-    atomic_bool fail_chores;   /* pings and resets fail */
-    atomic_bool refuse_first;  /* the first descriptor hangs up, the second is good */
-    atomic_int chore_takes_us; /* pings and resets wait for so long */
+    atomic_int fail_opens;      /* the next n connects fail; negative: all */
+    atomic_bool fail_at_once;   /* they fail in open, not in step */
+    atomic_bool permanent;      /* such failures are not retryable */
+    atomic_bool server_gone;    /* such failures have the code 57P03 */
+    atomic_bool wrong_password; /* such failures have the code 28P01 and are not retryable */
+    atomic_bool hold_opens;     /* connects wait until this is false and the pool is rung */
+    atomic_bool hold_chores;    /* so do pings and resets */
+    atomic_bool hold_closes;    /* close does not return until this is false */
+    atomic_bool fail_chores;    /* pings and resets fail */
+    atomic_bool refuse_first;   /* the first descriptor hangs up, the second is good */
+    atomic_int chore_takes_us;  /* pings and resets wait for so long */
 
     /* what happened */
     atomic_int opens, failures, closes, forked_closes, pings, resets, steps;

@@ -133,7 +133,7 @@ static void connects_that_fail_together_count_once_for_the_backoff(void **state)
     pthread_mutex_unlock(&fake.pool->lock);
     AWAIT(fake.failures == 8 && fake_stats(&fake).connect_failures == 8);
     pthread_mutex_lock(&fake.pool->lock);
-    int64_t pause = fake.pool->next_connect_at - fake.pool->last_connect_at;
+    int64_t pause = fake.pool->breaker.next_at - fake.pool->breaker.failed_at;
     pthread_mutex_unlock(&fake.pool->lock);
     assert_true(pause <= 20 * MS);
     for (int i = 0; i < 8; i++)
@@ -162,7 +162,7 @@ static void a_failure_that_will_not_pass_is_told_to_all_who_wait(void **state)
         struct held held;
         assert_int_equal(fake_wait(&fake, &waiters[i], TP_NEVER, &held, &err), TP_REFUSED);
         assert_int_equal(err.kind, TP_ERR_CONNECTION);
-        assert_string_equal(err.message, "could not connect: scripted");
+        assert_ptr_equal(strstr(err.message, "could not connect: scripted"), err.message);
         assert_false(err.retryable);
         assert_in_range(err.attempts, 1, 2);
     }

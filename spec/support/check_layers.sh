@@ -9,7 +9,7 @@ layers=(
     "poller budget config options url tls sqlstate backoff stats types codec catalog columns description statements sqltext stale events resolve"
     "conn result wire beacon"
     "pool share keeper password"
-    "op reactor drive database registry"
+    "op reactor drive database registry shutdown"
 )
 libpq="conn result config tls" # who may include libpq-fe.h
 

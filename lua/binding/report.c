@@ -1,0 +1,89 @@
+#include "report.h"
+
+#include "errors.h"
+#include "stats_table.h"
+
+static int db_stats(lua_State *L)
+{
+    struct tp_stats stats;
+    tp_pool_stats(tpb_db_check(L, 1)->pool, &stats);
+    tpb_push_stats(L, &stats);
+    return 1;
+}
+
+enum tp_pool_state tpb_report_state(const struct tpb_db *db, uint64_t *count, struct tp_error *last)
+{
+    enum tp_pool_state state = tp_pool_get_state(db->pool, count, last);
+    bool good = state != TP_POOL_DRAINING && state != TP_POOL_UNCONFIGURED;
+    return good && tp_share_is_closed(db->share) ? TP_POOL_CLOSED : state;
+}
+
+static void set_breaker(lua_State *L, const struct tpb_db *db)
+{
+    int64_t next_try_us;
+    enum tp_breaker_state breaker = tp_pool_breaker(db->pool, &next_try_us);
+    lua_pushstring(L, tp_breaker_state_name(breaker));
+    lua_setfield(L, -2, "breaker");
+    if (breaker == TP_BREAKER_OPEN) {
+        lua_pushnumber(L, (lua_Number)next_try_us / 1000);
+        lua_setfield(L, -2, "next_try_ms");
+    }
+}
+
+/* db:state(): {state =, is_connected =, error_count =, breaker =, next_try_ms =, last_error =}. */
+static int db_state(lua_State *L)
+{
+    struct tpb_db *db = tpb_db_check(L, 1);
+    struct tp_error last;
+    uint64_t count;
+    enum tp_pool_state state = tpb_report_state(db, &count, &last);
+    lua_createtable(L, 0, 6);
+    lua_pushstring(L, tp_pool_state_name(state));
+    lua_setfield(L, -2, "state");
+    lua_pushboolean(L, state == TP_POOL_CONNECTED);
+    lua_setfield(L, -2, "is_connected");
+    lua_pushinteger(L, (lua_Integer)count);
+    lua_setfield(L, -2, "error_count");
+    set_breaker(L, db);
+    if (last.kind != TP_OK) {
+        tpb_push_error(L, &last);
+        lua_setfield(L, -2, "last_error");
+    }
+    return 1;
+}
+
+static int db_is_connected(lua_State *L)
+{
+    struct tpb_db *db = tpb_db_check(L, 1);
+    lua_pushboolean(L, tpb_report_state(db, NULL, NULL) == TP_POOL_CONNECTED);
+    return 1;
+}
+
+/* db:is_configured(): whether something says where the server is. */
+static int db_is_configured(lua_State *L)
+{
+    lua_pushboolean(L, tp_config_is_configured(tp_pool_config(tpb_db_check(L, 1)->pool)));
+    return 1;
+}
+
+/* db:option(name): the value of an option as text, "***" for a secret. */
+static int db_option(lua_State *L)
+{
+    const tp_config *config = tp_pool_config(tpb_db_check(L, 1)->pool);
+    lua_pushstring(L, tp_config_get(config, luaL_checkstring(L, 2)));
+    return 1;
+}
+
+void tpb_report_set_methods(lua_State *L)
+{
+    lua_pushcfunction(L, db_stats);
+    lua_setfield(L, -2, "stats");
+    lua_pushcfunction(L, db_state);
+    lua_setfield(L, -2, "state");
+    lua_pushcfunction(L, db_is_connected);
+    lua_setfield(L, -2, "is_connected");
+    lua_pushcfunction(L, db_is_configured);
+    lua_setfield(L, -2, "is_configured");
+    lua_pushcfunction(L, db_option);
+    lua_setfield(L, -2, "option");
+}
