@@ -8,7 +8,7 @@ local closing = portable.closing
 local slow_machine = (os.getenv "TIDEPOOL_TEST_VARIANT" or "default") ~= "default"
 
 local function open(options)
-    local where = { url = server.url(), log = { queries = false }, pool = { min = 0, max = 2 } }
+    local where = { url = server.url(), log = { queries = false, sink = function() end }, pool = { min = 0, max = 2 } }
     for name, value in pairs(options or {}) do
         where[name] = value
     end
