@@ -1,0 +1,69 @@
+--- What the specs of faults have in common: databases whose connections are told apart from others, how long a call
+--- took, and what is left at the end.
+local assert = require "luassert"
+local lfs = require "lfs"
+local server = require "spec.support.server"
+local tidepool = require "tidepool"
+
+local M = {}
+
+local slow = (os.getenv "TIDEPOOL_TEST_VARIANT" or "default") ~= "default"
+
+--- How much later than its deadline a call may end, in milliseconds.
+M.LATE_MS = slow and 1000 or 50
+
+--- Whether this is a build that is slow.
+M.slow = slow
+
+--- How many descriptors this process has.
+function M.descriptors()
+    local count = 0
+    for _ in lfs.dir "/proc/self/fd" do count = count + 1 end
+    return count
+end
+
+--- What a failed call returned has to be; returns the error.
+function M.fails(kind, result, err)
+    assert.is_nil(result)
+    assert.is_table(err)
+    assert.equal(kind, err.kind, tostring(err))
+    return err
+end
+
+--- Calls fn() and asserts that it takes at least `least` and at most `most` milliseconds. Returns what fn returns.
+function M.takes(least, most, fn)
+    local began = server.now()
+    local results = table.pack(fn())
+    local took = server.now() - began
+    assert.is_true(took >= least and took <= most, ("%.0f ms, not %d to %d"):format(took, least, most))
+    return table.unpack(results, 1, results.n)
+end
+
+--- As takes, for what ends at its deadline.
+function M.ends_at(deadline, fn)
+    return M.takes(deadline - 1, deadline + M.LATE_MS, fn)
+end
+
+--- A database; `options` as in tidepool.open.
+function M.open(options)
+    local where = { url = server.url(), log = { queries = false, sink = function() end }, pool = { min = 0, max = 4 } }
+    for name, value in pairs(options or {}) do where[name] = value end
+    return assert(tidepool.open(where))
+end
+
+--- Runs fn(name), whose databases have the name as their application_name and are closed at its end. After that this
+--- process has the descriptors that it had before, and the server no connection of that name. `before_look`, if any, is
+--- called in between.
+function M.leaves_nothing(fn, before_look)
+    collectgarbage()
+    local name = ("lab %d"):format(math.random(1, 2 ^ 31))
+    local before = M.descriptors()
+    local ok, err = pcall(fn, name)
+    if before_look then before_look() end
+    if not ok then error(err, 0) end
+    collectgarbage()
+    assert.is_true(server.wait(function() return M.descriptors() <= before end, 5000), "descriptors are left")
+    assert.is_true(server.wait(function() return server.backends(name) == 0 end, 5000), "backends are left")
+end
+
+return M
