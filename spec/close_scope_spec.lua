@@ -7,7 +7,7 @@ local server = require "spec.support.server"
 local ENDLESS = "select generate_series(1, 1000000000) as i"
 
 local function open(options)
-    local where = { url = server.url(), log = { queries = false }, pool = { min = 0, max = 2 } }
+    local where = { url = server.url(), log = { queries = false, sink = function() end }, pool = { min = 0, max = 2 } }
     for name, value in pairs(options or {}) do
         where[name] = value
     end

@@ -9,7 +9,7 @@ local closing = portable.closing
 local check = portable.assert
 
 local function open(options)
-    local where = { url = server.url(), log = { queries = false }, pool = { min = 0, max = 2 } }
+    local where = { url = server.url(), log = { queries = false, sink = function() end }, pool = { min = 0, max = 2 } }
     for name, value in pairs(options or {}) do
         where[name] = value
     end

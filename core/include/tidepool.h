@@ -357,6 +357,8 @@ enum tp_status tp_lease_release(tp_lease *lease, struct tp_error *err) TP_MUST_C
 
 /* Gives the connection back to be closed, whatever its state. Never waits. */
 void tp_lease_discard(tp_lease *lease);
+/* The same for one that the program has lost, which an event tells. */
+void tp_lease_lose(tp_lease *lease);
 
 /* The transaction state of a leased connection. */
 enum tp_transaction_state {
@@ -791,6 +793,8 @@ enum tp_event_type {
     TP_EVENT_NOTICE,       /* the server said something: text has it */
     TP_EVENT_ROLLBACK,     /* a connection came back in an open transaction: text has
                               where it was acquired */
+    TP_EVENT_LEAK,         /* the program has lost a connection without giving it back: text
+                              has where it was acquired */
     TP_EVENT_TLS_EXPIRING, /* a certificate ends soon: text has which; told once a day */
     TP_EVENT_OVERFLOW,     /* events were dropped (limits.events); text says how many */
     TP_EVENT_TLS_RELOAD,   /* files of certificates have changed: text says whether what they

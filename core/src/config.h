@@ -21,6 +21,7 @@ struct tp_settings {
     const char *pool_budget;                  /* NULL: the server's; borrowed */
     bool asks_password;                       /* the program makes one for each connection */
     const char *tls_server_name;              /* NULL: the host's; borrowed */
+    bool writes;                              /* only a server that can write will do */
     int64_t acquire_timeout_us;               /* 0: a caller does not wait at all */
     int64_t connect_timeout_us;               /* TP_NEVER: no limit */
     int64_t idle_timeout_us, max_lifetime_us; /* 0: off */

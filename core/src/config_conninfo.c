@@ -7,9 +7,17 @@
 
 #include "error.h"
 
-/* Without it a link that swallows everything is noticed only after 15 minutes, when
- * TCP gives up sending (tcp(7), TCP_USER_TIMEOUT). */
-#define TCP_USER_TIMEOUT_MS "10000"
+/* Without these a link that swallows everything is noticed only after 15 minutes, when TCP
+ * gives up sending, and one on which nothing is sent after two hours, when TCP asks
+ * (tcp(7), TCP_USER_TIMEOUT, TCP_KEEPIDLE). Each is for what the other does not see. */
+static const struct {
+    const char *keyword, *value;
+} tcp_defaults[] = {
+    {"tcp_user_timeout", "10000"}, /* ms */
+    {"keepalives_idle", "30"},     /* s */
+    {"keepalives_interval", "10"},
+    {"keepalives_count", "3"},
+};
 
 struct list {
     const char **keywords, **values;
@@ -25,23 +33,46 @@ static void add(struct list *list, const char *keyword, const char *value)
     }
 }
 
-/* libpq reports "options" to the server as they are, so the timeout comes last and
- * wins. */
+/* What the server counts itself, in milliseconds. */
+static const struct {
+    enum tp_option_id option;
+    const char *setting;
+} server_timeouts[] = {
+    {TP_OPT_STATEMENT_TIMEOUT, "statement_timeout"},
+    {TP_OPT_LOCK_TIMEOUT, "lock_timeout"},
+    {TP_OPT_IDLE_IN_TRANSACTION_TIMEOUT, "idle_in_transaction_session_timeout"},
+};
+enum { SERVER_TIMEOUTS = sizeof server_timeouts / sizeof server_timeouts[0], TIMEOUT_ROOM = 64 };
+
+/* Those that somebody has said, or those that are defaults. */
+static size_t put_timeouts(const tp_config *config, bool said, char *out, size_t len, size_t room)
+{
+    for (size_t i = 0; i < SERVER_TIMEOUTS; i++) {
+        int64_t timeout = tp__config_number(config, server_timeouts[i].option);
+        if (timeout > 0 && tp__config_explicit(config, server_timeouts[i].option) == said)
+            len += (size_t)snprintf(out + len, room - len, "%s-c %s=%lld", len > 0 ? " " : "",
+                                    server_timeouts[i].setting, (long long)timeout);
+    }
+    return len;
+}
+
+/* The server goes by the last one: what was said here wins over the options, and those win over
+ * defaults. */
 static enum tp_status build_server_options(tp_config *config, struct tp_error *err)
 {
     const char *options = tp__config_text(config, TP_OPT_SERVER_OPTIONS);
-    int64_t timeout = tp__config_number(config, TP_OPT_STATEMENT_TIMEOUT);
-    if (timeout <= 0 && options == NULL)
-        return TP_OK;
     /* All the room at once: it may be a secret, and growing would leave copies behind. */
-    size_t len = options != NULL ? strlen(options) : 0, room = len + 64;
-    config->server_options = malloc(room);
-    if (config->server_options == NULL)
+    size_t room = (options != NULL ? strlen(options) : 0) + 2;
+    room += (size_t)SERVER_TIMEOUTS * TIMEOUT_ROOM;
+    char *out = malloc(room);
+    if (out == NULL)
         return tp__error_set(err, TP_ERR_MEMORY, "out of memory");
-    memcpy(config->server_options, options != NULL ? options : "", len + 1);
-    if (timeout > 0)
-        snprintf(config->server_options + len, room - len, "%s-c statement_timeout=%lld",
-                 options != NULL ? " " : "", (long long)timeout);
+    out[0] = '\0';
+    size_t len = put_timeouts(config, false, out, 0, room);
+    if (options != NULL)
+        len += (size_t)snprintf(out + len, room - len, "%s%s", len > 0 ? " " : "", options);
+    (void)put_timeouts(config, true, out, len, room);
+    config->server_options = out;
     return TP_OK;
 }
 
@@ -92,14 +123,15 @@ static void add_libpq(const tp_config *config, struct list *list)
     if (tp__config_libpq(config, "fallback_application_name") == NULL) {
         add(list, "fallback_application_name", "tidepool");
     }
-    if (tp__config_libpq(config, "tcp_user_timeout") == NULL) {
-        add(list, "tcp_user_timeout", TCP_USER_TIMEOUT_MS);
+    for (size_t i = 0; i < sizeof tcp_defaults / sizeof tcp_defaults[0]; i++) {
+        if (tp__config_libpq(config, tcp_defaults[i].keyword) == NULL)
+            add(list, tcp_defaults[i].keyword, tcp_defaults[i].value);
     }
 }
 
 static enum tp_status build_conninfo(tp_config *config, struct tp_error *err)
 {
-    size_t room = TP_OPTIONS + tp__keyword_count() + 8;
+    size_t room = TP_OPTIONS + tp__keyword_count() + 16;
     config->keywords = calloc(room, sizeof *config->keywords);
     config->keyword_values = calloc(room, sizeof *config->keyword_values);
     if (config->keywords == NULL || config->keyword_values == NULL) {
@@ -144,6 +176,12 @@ static enum tp_reset_policy reset_policy(const tp_config *config)
     return word != NULL && strcmp(word, "never") == 0 ? TP_RESET_NEVER : TP_RESET_SMART;
 }
 
+static bool needs_writing(const tp_config *config)
+{
+    const char *word = tp__config_text(config, TP_OPT_TARGET_SESSION_ATTRS);
+    return word != NULL && (strcmp(word, "read-write") == 0 || strcmp(word, "primary") == 0);
+}
+
 static void build_settings(tp_config *config)
 {
     int64_t connect_timeout = us_of(config, TP_OPT_CONNECT_TIMEOUT);
@@ -157,6 +195,7 @@ static void build_settings(tp_config *config)
         .asks_password = config->asks_password,
         .tls_server_name =
             config->keyring != NULL ? tp__config_text(config, TP_OPT_TLS_SERVER_NAME) : NULL,
+        .writes = needs_writing(config),
         .acquire_timeout_us = us_of(config, TP_OPT_ACQUIRE_TIMEOUT),
         .connect_timeout_us = connect_timeout > 0 ? connect_timeout : TP_NEVER,
         .idle_timeout_us = us_of(config, TP_OPT_IDLE_TIMEOUT),

@@ -65,7 +65,7 @@ struct tp_config {
 
     struct tp_keyring *keyring; /* counted; NULL: TLS is off */
     struct tp_settings settings;
-    char *server_options; /* options with the statement timeout */
+    char *server_options; /* options with the timeouts that the server counts */
     const char **keywords, **keyword_values;
 };
 

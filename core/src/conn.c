@@ -194,6 +194,16 @@ bool tp__conn_was_unread(const struct tp_conn *conn)
     return conn->unread;
 }
 
+bool tp__conn_is_doubted(const struct tp_conn *conn)
+{
+    return conn->doubted;
+}
+
+bool tp__conn_is_read_only(const struct tp_conn *conn)
+{
+    return conn->read_only;
+}
+
 const struct tp_error *tp__conn_error(const struct tp_conn *conn)
 {
     return &conn->error;

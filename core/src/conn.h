@@ -184,6 +184,10 @@ enum tp_step tp__conn_step_reset(struct tp_conn *conn, int ready);
 /* Ends the statement under way and leaves the transaction alone: what it still says is read,
  * and after a moment the server is asked to stop it when `cancel` allows that. */
 enum tp_step tp__conn_step_stop(struct tp_conn *conn, int ready, bool cancel);
+/* Whether resetting has failed because the session can only read, and is not to. */
+bool tp__conn_is_read_only(const struct tp_conn *conn);
+/* Whether that is to be found out: the server has refused to write (25006). */
+bool tp__conn_is_doubted(const struct tp_conn *conn);
 /* A bounded round trip. */
 enum tp_step tp__conn_step_ping(struct tp_conn *conn, int ready);
 

@@ -19,6 +19,8 @@ static void judge_error(struct tp_conn *conn)
 {
     bool fatal =
         strcmp(conn->error.severity, "FATAL") == 0 || strcmp(conn->error.severity, "PANIC") == 0;
+    if (strcmp(conn->error.code, "25006") == 0)
+        conn->doubted = true;
     if (fatal || conn->error.code[0] == '\0') {
         conn->error.kind = TP_ERR_CONNECTION;
         conn->error.message[strcspn(conn->error.message, "\n")] = '\0';

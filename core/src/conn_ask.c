@@ -336,6 +336,13 @@ enum tp_status tp__conn_ask_pipeline(struct tp_conn *conn)
     return TP_ERR_CONNECTION;
 }
 
+/* The server waits for its end, and what it would answer to half of it is of no use. */
+static enum tp_status lose_pipeline(struct tp_conn *conn)
+{
+    tp__conn_lose(conn, TP_ERR_MEMORY, "out of memory for a pipeline");
+    return TP_ERR_MEMORY;
+}
+
 enum tp_status tp__conn_pipeline_add(struct tp_conn *conn, const char *name,
                                      const struct tp_description *description,
                                      const struct tp_param *params)
@@ -347,13 +354,13 @@ enum tp_status tp__conn_pipeline_add(struct tp_conn *conn, const char *name,
         conn->writes_unseen |= conn->piping_asks;
     if (conn->wire.active) {
         if (!tp__wire_add(&conn->wire, name, n, params, binary))
-            return tp__error_set(&conn->error, TP_ERR_MEMORY, "out of memory for parameters");
+            return lose_pipeline(conn);
         if (tp__wire_unsent(&conn->wire) > PIPELINE_CHUNK)
             tp__wire_send(&conn->wire);
         conn->unsent = tp__wire_unsent(&conn->wire) > PIPELINE_CHUNK;
     } else {
         if (!set_params(conn, n, params))
-            return tp__error_set(&conn->error, TP_ERR_MEMORY, "out of memory for parameters");
+            return lose_pipeline(conn);
         if (name[0] != '\0'
                 ? !PQsendQueryPrepared(conn->pg, name, n, conn->values, conn->lengths,
                                        conn->formats, binary)
@@ -385,10 +392,8 @@ enum tp_status tp__conn_pipeline_end(struct tp_conn *conn, bool keep)
     bool good = keep || spoil(conn);
     if (!conn->wire.active)
         return begun(conn, good && PQpipelineSync(conn->pg));
-    if (!good || !tp__wire_sync(&conn->wire)) {
-        tp__conn_lose(conn, TP_ERR_MEMORY, "out of memory for a pipeline");
-        return TP_ERR_MEMORY;
-    }
+    if (!good || !tp__wire_sync(&conn->wire))
+        return lose_pipeline(conn);
     conn->unsent = false;
     conn->events = TP_READ | (tp__wire_unsent(&conn->wire) > 0 ? TP_WRITE : 0);
     return TP_OK;

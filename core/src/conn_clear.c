@@ -2,7 +2,12 @@
  *
  * DISCARD ALL would do it, but would drop the prepared statements of the pool, too, and cannot
  * stand beside other statements in one message; these are its parts, in one round trip. Only
- * statements that were prepared by SQL are dropped, which takes another, and is rare. */
+ * statements that were prepared by SQL are dropped, which takes another, and is rare.
+ *
+ * After 25006 (read_only_sql_transaction) one more question tells whether the transaction was
+ * meant to be read-only or the server has become so, as after a failover. */
+#include <string.h>
+
 #include "codec.h"
 #include "conn.h"
 #include "conn_impl.h"
@@ -39,7 +44,11 @@ enum tp_step tp__conn_clear_session(struct tp_conn *conn)
         return ask(conn, TP_CLEARING_NAMES, names->data);
     tp__buf_free(names);
     conn->traces = conn->traces_least;
-    return TP_DONE;
+    if (conn->doubted) {
+        conn->doubted = false;
+        return ask(conn, TP_CLEARING_DOUBT, "SHOW transaction_read_only");
+    }
+    return conn->read_only ? TP_FAILED : TP_DONE;
 }
 
 /* What the settings are now may be news to libpq or to what is known of them beside it:
@@ -65,9 +74,19 @@ static void take_cell(struct tp_conn *conn, int i, const unsigned char *cell, si
     tp__buf_free(&text);
 }
 
+static void take_doubt(struct tp_conn *conn)
+{
+    static const unsigned char on[] = {0, 0, 0, 2, 'o', 'n'};
+    struct tp_row row;
+    if (tp__conn_next_row(conn, &row))
+        conn->read_only = row.len == sizeof on && memcmp(row.cells, on, sizeof on) == 0;
+}
+
 void tp__conn_take_cleared(struct tp_conn *conn)
 {
     struct tp_row row;
+    if (conn->clearing == TP_CLEARING_DOUBT)
+        take_doubt(conn);
     if (conn->clearing != TP_CLEARING_STATE || tp__conn_columns(conn)->count != CELLS ||
         !tp__conn_next_row(conn, &row))
         return;

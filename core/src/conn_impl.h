@@ -24,7 +24,8 @@ struct tp_cancel;
 enum tp_clearing {
     TP_CLEARING_OFF,
     TP_CLEARING_STATE, /* all but prepared statements */
-    TP_CLEARING_NAMES  /* statements that were prepared by SQL */
+    TP_CLEARING_NAMES, /* statements that were prepared by SQL */
+    TP_CLEARING_DOUBT  /* no clearing: it is asked whether the session can write */
 };
 
 enum tp_copy_state {
@@ -126,6 +127,8 @@ struct tp_conn {
     int64_t cancel_pause;
     int pings_left;
     enum tp_clearing clearing;
+    bool doubted;                /* the server has refused to write: why is to be asked */
+    bool read_only;              /* that was the answer */
     struct tp_buf to_deallocate; /* a script that does it */
     struct tp_cancel *cancel;
 };

@@ -67,6 +67,13 @@ static void *open_connection(void *ctx, struct tp_error *err)
     return conn;
 }
 
+/* Where the pool was to have a server for writing, another one is that now. */
+void tp__database_became_read_only(struct tp_database *database)
+{
+    if (database->settings->writes)
+        tp__pool_bump_epoch(database->pool, TP_CLOSE_SERVER_GONE);
+}
+
 static enum tp_step step_chore(struct tp_conn *conn, enum tp_chore chore, int ready,
                                struct tp_error *err)
 {
@@ -95,6 +102,8 @@ static enum tp_step step_connection(void *connection, enum tp_chore chore, int r
             tp__database_note_tls(database, connection);
         tp__database_watch_certificates(database);
     }
+    if (step == TP_FAILED && chore == TP_CHORE_RESET && tp__conn_is_read_only(connection))
+        tp__database_became_read_only(tp__conn_owner(connection));
     return step;
 }
 
@@ -300,7 +309,8 @@ enum tp_fate tp__database_fate(const struct tp_conn *conn, enum tp_close_reason 
         *reason = TP_CLOSE_IN_DOUBT;
         return TP_FATE_CLOSE;
     }
-    return *rollback || traces != 0 ? TP_FATE_RESET : TP_FATE_KEEP;
+    bool mend = *rollback || traces != 0 || tp__conn_is_doubted(conn);
+    return mend ? TP_FATE_RESET : TP_FATE_KEEP;
 }
 
 bool tp_lease_valid(const tp_lease *lease)
@@ -370,6 +380,25 @@ enum tp_status tp_lease_release(tp_lease *lease, struct tp_error *err)
         return tp__error_set(err, TP_ERR_VALIDATION, "the connection was released before");
     lease->slot = NULL;
     return TP_OK;
+}
+
+/* Where a pool is far from empty, only a statement notes the place: see client.c. */
+static void report_leak(const struct tp_slot *slot)
+{
+    const char *what = "a connection was lost without being released, and is closed";
+    if (slot->place[0] != '\0')
+        tp__pool_event(slot->pool, TP_EVENT_LEAK, slot->backend_pid, 0, NULL,
+                       "%s (acquired at %s:%d)", what, slot->place, slot->line);
+    else
+        tp__pool_event(slot->pool, TP_EVENT_LEAK, slot->backend_pid, 0, NULL, "%s (never used)",
+                       what);
+}
+
+void tp_lease_lose(tp_lease *lease)
+{
+    if (tp_lease_valid(lease))
+        report_leak(lease->slot);
+    tp_lease_discard(lease);
 }
 
 void tp_lease_discard(tp_lease *lease)

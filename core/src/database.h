@@ -39,6 +39,9 @@ struct tp_database *tp__database_open(tp_config *config, struct tp_error *err);
 
 struct tp_database *tp__database_of(const tp_pool *pool);
 
+/* A session turned out to be read-only that was not meant to be. Thread: any. */
+void tp__database_became_read_only(struct tp_database *database);
+
 /* --- database_tls.c --------------------------------------------------------- */
 
 /* The certificates for a new connection, read anew if their files have changed: the caller's.

@@ -22,6 +22,8 @@ const char *tp_event_name(enum tp_event_type type)
         return "notice";
     case TP_EVENT_ROLLBACK:
         return "rollback";
+    case TP_EVENT_LEAK:
+        return "leak";
     case TP_EVENT_TLS_EXPIRING:
         return "tls_expiring";
     case TP_EVENT_TLS_RELOAD:

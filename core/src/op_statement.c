@@ -44,8 +44,10 @@ void tp__op_leave(tp_op *op)
                           memory_order_relaxed);
     if (op->owned) {
         enum tp_fate fate = tp__database_fate(op->conn, &reason, &usage.rollback);
-        if (is_misplaced(op))
+        if (is_misplaced(op)) {
             fate = TP_FATE_CLOSE;
+            tp__database_became_read_only(op->database);
+        }
         if (usage.rollback)
             report_rollback(op->slot);
         (void)tp__pool_return(op->slot, op->generation, fate, reason, &usage);

@@ -79,6 +79,13 @@ static const struct tp_option rows[TP_OPTIONS] = {
     [TP_OPT_STATEMENT_TIMEOUT] = NUMBER(
         TP_OPTION_MS, "statement_timeout_ms", "", "statement_timeout", "0", "0", 0, MS_MAX,
         "The server's own statement_timeout for each session; 0 leaves the server's setting."),
+    [TP_OPT_LOCK_TIMEOUT] =
+        NUMBER(TP_OPTION_MS, "lock_timeout_ms", "", "", "0", "0", 0, MS_MAX,
+               "The server's own lock_timeout for each session; 0 leaves the server's setting."),
+    [TP_OPT_IDLE_IN_TRANSACTION_TIMEOUT] =
+        NUMBER(TP_OPTION_MS, "idle_in_transaction_timeout_ms", "", "", "60000", "60000", 0, MS_MAX,
+               "After how long without a statement the server ends a session that is in a "
+               "transaction; 0 leaves the server's setting."),
     [TP_OPT_QUERY_TIMEOUT] =
         NUMBER(TP_OPTION_MS, "query_timeout_ms", "", "", "0", "0", 0, MS_MAX,
                "How long a call may take when it does not say so itself; 0 is no limit."),

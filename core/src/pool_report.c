@@ -136,6 +136,8 @@ void tp__report_timeout_locked(const tp_pool *pool, int64_t waited_us, struct tp
         append(err->message, room, "; the pool is suspended");
     if (pool->budget_refused)
         describe_budget(&pool->budget_view, err->message, room);
+    if (pool->connect_failures_in_row > 0)
+        append(err->message, room, "; no other can be made: %.300s", pool->last_error.message);
     describe_holders(pool, tp_now(), err->message, room);
 }
 

@@ -40,7 +40,7 @@ static int guard_gc(lua_State *L)
 {
     struct guard *guard = luaL_checkudata(L, 1, TPB_GUARD);
     tpb_owner_detach(&guard->owned);
-    tp_lease_discard(&guard->lease);
+    tp_lease_lose(&guard->lease);
     tp_pool_release(guard->pool);
     guard->pool = NULL;
     return 0;

@@ -14,6 +14,7 @@ local names = {
     state = true,    -- the pool's state has changed; message has the new one
     notice = true,   -- the server sent a notice
     rollback = true, -- a connection came back in an open transaction
+    leak = true,     -- a connection was lost without being released; message has where it was acquired
     tls_expiring = true, -- a certificate ends soon; told once a day
     tls_reload = true, -- files of certificates have changed; message tells whether they are used
     breaker = true,  -- calls fail fast from now on ("open"), or wait again ("closed")

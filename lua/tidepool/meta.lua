@@ -8,7 +8,7 @@
 ---@alias tidepool.state_name "unconfigured"|"starting"|"connected"|"unreachable"|"suspended"|"draining"|"closed"
 ---@alias tidepool.breaker_state "closed"|"open"|"half_open"
 ---@alias tidepool.event_name
----| "connect"|"remove"|"error"|"retry"|"state"|"notice"|"rollback"|"breaker"
+---| "connect"|"remove"|"error"|"retry"|"state"|"notice"|"rollback"|"breaker"|"leak"
 ---| "tls_expiring"|"tls_reload"|"overflow"|"verdict"|"query"
 ---@alias tidepool.transaction_state "idle"|"active"|"open"|"failed"|"unknown"|"inherited"
 ---@alias tidepool.error_kind
@@ -224,6 +224,8 @@ function stream:close() end
 ---@field profile? "production"|"development"
 ---@field connect_timeout_ms? integer
 ---@field statement_timeout_ms? integer # the server's own statement_timeout
+---@field lock_timeout_ms? integer # the server's own lock_timeout
+---@field idle_in_transaction_timeout_ms? integer # the server's own idle_in_transaction_session_timeout
 ---@field query_timeout_ms? integer # how long a call may take when it does not say so itself
 ---@field prepare? boolean # whether statements are prepared
 ---@field reset? "always"|"smart"|"never"

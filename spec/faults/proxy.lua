@@ -33,6 +33,7 @@ end
 
 --- Ends the proxy, and with it all connections.
 function Link:stop()
+    self.control:send "quit\n" -- others may have inherited the socket
     self.control:close()
     self.pipe:close()
 end

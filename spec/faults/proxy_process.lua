@@ -246,6 +246,7 @@ local commands = {
         listening = nil
     end,
     accept = listen,
+    quit = function() os.exit(0) end,
     links = function()
         local count = 0
         for _ in pairs(links) do count = count + 1 end

@@ -7,8 +7,14 @@
 #                                          returns the command's exit code
 #   spec/support/pg.sh kill9               kill -9 of the postmaster, as a crash would
 #   spec/support/pg.sh stop-fast           an orderly stop; the data stays
+#   spec/support/pg.sh stop-immediately    one without a farewell to anybody; the data stays
 #   spec/support/pg.sh start-again         starts it again on the same socket and port
+#   eval "$(spec/support/pg.sh standby)"   a streaming replica of the server that the variables name, whose wal_level has to
+#                                          be replica; sets them anew
+#   spec/support/pg.sh promote             makes it a server of its own
 #
+# TIDEPOOL_TEST_SETTINGS has lines for the configuration of a server that is started. Servers whose TIDEPOOL_TEST_TMP is the
+# folder of another one's socket end with that one.
 # Variables: TIDEPOOL_TEST_SOCKET (folder of the socket), TIDEPOOL_TEST_PORT, TIDEPOOL_TEST_USER,
 # TIDEPOOL_TEST_PASSWORD, TIDEPOOL_TEST_DATABASE, TIDEPOOL_TEST_PGDATA, TIDEPOOL_TEST_BINDIR, DATABASE_URL.
 # The socket needs no password; 127.0.0.1 asks for it (scram-sha-256). The user is a superuser.
@@ -79,6 +85,7 @@ max_wal_senders = 0
 log_line_prefix = '%m [%p] %q%a '
 lc_messages = 'C'
 timezone = 'UTC'
+${TIDEPOOL_TEST_SETTINGS:-}
 CONF
 }
 
@@ -110,6 +117,13 @@ start() {
     TIDEPOOL_TEST_USER=$user
     TIDEPOOL_TEST_DATABASE=$database
     make_cluster "$TIDEPOOL_TEST_SOCKET"
+    start_on_free_port
+    "$TIDEPOOL_TEST_BINDIR/psql" -qX -h "$TIDEPOOL_TEST_SOCKET" -p "$TIDEPOOL_TEST_PORT" -U "$user" -d postgres \
+        -c "create database $database" >/dev/null
+    export_variables
+}
+
+start_on_free_port() {
     local try
     for try in 1 2 3 4 5; do # someone else may take the port in between
         TIDEPOOL_TEST_PORT=$(free_port) || die "no free port"
@@ -117,8 +131,21 @@ start() {
         if pg_ctl_start 2>/dev/null; then break; fi
         [ "$try" -lt 5 ] || { show_log; die "the server does not start"; }
     done
-    "$TIDEPOOL_TEST_BINDIR/psql" -qX -h "$TIDEPOOL_TEST_SOCKET" -p "$TIDEPOOL_TEST_PORT" -U "$user" -d postgres \
-        -c "create database $database" >/dev/null
+}
+
+standby() {
+    local dir; dir=$(mktemp -d "$base/tidepool.XXXXXX")
+    if [ "$(id -u)" = 0 ]; then chown "$(server_user)" "$dir"; fi
+    (cd "$dir" && as_server "$TIDEPOOL_TEST_BINDIR/pg_basebackup" -D "$dir/data" -R -c fast --no-sync \
+        -h "$TIDEPOOL_TEST_SOCKET" -p "$TIDEPOOL_TEST_PORT" -U "$user" >"$dir/backup.log" 2>&1) ||
+        { cat "$dir/backup.log" >&2; die "pg_basebackup failed"; }
+    TIDEPOOL_TEST_SOCKET=$dir
+    TIDEPOOL_TEST_PGDATA=$dir/data
+    start_on_free_port
+    export_variables
+}
+
+export_variables() {
     DATABASE_URL="postgresql://$user:$TIDEPOOL_TEST_PASSWORD@127.0.0.1:$TIDEPOOL_TEST_PORT/$database"
     export TIDEPOOL_TEST_SOCKET TIDEPOOL_TEST_PORT TIDEPOOL_TEST_USER TIDEPOOL_TEST_PASSWORD \
         TIDEPOOL_TEST_DATABASE TIDEPOOL_TEST_PGDATA TIDEPOOL_TEST_BINDIR DATABASE_URL
@@ -162,6 +189,10 @@ stop() {
             >/dev/null 2>&1 || true
     fi
     end_processes 0
+    local inner
+    for inner in "$dir"/tidepool.??????; do
+        if [ -d "$inner" ]; then TIDEPOOL_TEST_SOCKET=$inner TIDEPOOL_TEST_PGDATA=$inner/data "$self" stop; fi
+    done
     rm -rf "$dir"
 }
 
@@ -173,6 +204,16 @@ kill9() {
 stop_fast() {
     (cd "$TIDEPOOL_TEST_SOCKET" &&
         as_server "$TIDEPOOL_TEST_BINDIR/pg_ctl" -s -w -D "$TIDEPOOL_TEST_PGDATA" -m fast stop) >/dev/null
+}
+
+promote() {
+    (cd "$TIDEPOOL_TEST_SOCKET" &&
+        as_server "$TIDEPOOL_TEST_BINDIR/pg_ctl" -s -w -D "$TIDEPOOL_TEST_PGDATA" promote) >/dev/null
+}
+
+stop_immediately() {
+    (cd "$TIDEPOOL_TEST_SOCKET" &&
+        as_server "$TIDEPOOL_TEST_BINDIR/pg_ctl" -s -w -D "$TIDEPOOL_TEST_PGDATA" -m immediate stop) >/dev/null
 }
 
 start_again() {
@@ -220,8 +261,15 @@ esac
 case $command in
     start) trap '[ $? -eq 0 ] || [ -z "${TIDEPOOL_TEST_SOCKET:-}" ] || stop' EXIT; start; print_exports ;;
     run) run "$@" ;;
-    stop | kill9) "$command" ;;
+    standby)
+        primary=$TIDEPOOL_TEST_SOCKET
+        trap '[ $? -eq 0 ] || [ "$TIDEPOOL_TEST_SOCKET" = "$primary" ] || stop' EXIT
+        standby
+        print_exports
+        ;;
+    stop | kill9 | promote) "$command" ;;
     stop-fast) stop_fast ;;
+    stop-immediately) stop_immediately ;;
     start-again) start_again ;;
     bindir) find_bindir ;;
     *) sed -n '2,/^set -/s/^# \{0,1\}//p' "$self" >&2; exit 2 ;;

@@ -1,9 +1,13 @@
-/* The Lua module spec.support.process: fork(2) and what belongs to it, for the specs of
- * what a child makes of its parent's pools. */
+/* The Lua module spec.support.process: what the specs need of the operating system and Lua has not:
+ * fork(2) and what belongs to it, limits and signals. */
+#include <dlfcn.h>
 #include <errno.h>
 #include <lauxlib.h>
 #include <lua.h>
+#include <signal.h>
 #include <string.h>
+#include <sys/resource.h>
+#include <sys/time.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -55,6 +59,52 @@ static int process_quit(lua_State *L)
     _exit((int)luaL_checkinteger(L, 1));
 }
 
+/* limit_files(n): from now on descriptors have numbers below n. */
+static int process_limit_files(lua_State *L)
+{
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0)
+        return luaL_error(L, "getrlimit: %s", strerror(errno));
+    limit.rlim_cur = (rlim_t)luaL_checkinteger(L, 1);
+    if (setrlimit(RLIMIT_NOFILE, &limit) != 0)
+        return luaL_error(L, "setrlimit: %s", strerror(errno));
+    return 0;
+}
+
+/* fail_malloc(n): the n-th call for memory from now on fails, 0: none does. Returns whether one has
+ * failed. Only where failing_malloc.c is preloaded. */
+static int process_fail_malloc(lua_State *L)
+{
+    int (*fail)(long n);
+    void *found = dlsym(RTLD_DEFAULT, "spec_fail_malloc");
+    if (found == NULL)
+        return luaL_error(L, "failing_malloc.so is not preloaded");
+    memcpy(&fail, &found, sizeof found);
+    lua_pushboolean(L, fail((long)luaL_checkinteger(L, 1)));
+    return 1;
+}
+
+static volatile sig_atomic_t interruptions;
+
+static void interrupted(int number)
+{
+    (void)number;
+    interruptions++;
+}
+
+/* interrupt(us): a signal each `us` microseconds from now on (0: no more), which interrupts system
+ * calls. Returns how many there were so far. */
+static int process_interrupt(lua_State *L)
+{
+    struct sigaction action = {.sa_handler = interrupted}; /* no SA_RESTART */
+    struct itimerval every = {{0, (suseconds_t)luaL_checkinteger(L, 1)}, {0, 0}};
+    every.it_value = every.it_interval;
+    if (sigaction(SIGALRM, &action, NULL) != 0 || setitimer(ITIMER_REAL, &every, NULL) != 0)
+        return luaL_error(L, "setitimer: %s", strerror(errno));
+    lua_pushinteger(L, interruptions);
+    return 1;
+}
+
 #if defined(__GNUC__)
 __attribute__((visibility("default")))
 #endif
@@ -69,5 +119,11 @@ int luaopen_spec_support_process(lua_State *L)
     lua_setfield(L, -2, "wait");
     lua_pushcfunction(L, process_quit);
     lua_setfield(L, -2, "quit");
+    lua_pushcfunction(L, process_limit_files);
+    lua_setfield(L, -2, "limit_files");
+    lua_pushcfunction(L, process_interrupt);
+    lua_setfield(L, -2, "interrupt");
+    lua_pushcfunction(L, process_fail_malloc);
+    lua_setfield(L, -2, "fail_malloc");
     return 1;
 }

@@ -54,11 +54,12 @@ function M.url(options)
 end
 
 --- Runs SQL through psql over the socket. Returns the output, unaligned, without headers and without its last newline;
---- raises an error when psql fails.
-function M.psql(sql)
+--- raises an error when psql fails. `where` is a server of servers.lua; when not said, this one.
+function M.psql(sql, where)
+    where = where or M
     local program = "PGOPTIONS='-c client_min_messages=warning' " .. M.bindir .. "/psql -qXAt -v ON_ERROR_STOP=1"
     local output, code = M.sh(("%s -h %s -p %d -U %s -d %s -c %s")
-        :format(program, M.socket, M.port, M.user, M.database, quote(sql)))
+        :format(program, where.socket, where.port, M.user, M.database, quote(sql)))
     output = output:gsub("\n$", "")
     if code ~= 0 then
         error("psql: " .. output, 2)
@@ -79,6 +80,9 @@ function M.kill9() pg_sh "kill9" end
 
 --- Stops the server in an orderly way (57P01 to every connection).
 function M.stop_fast() pg_sh "stop-fast" end
+
+--- Stops it without a farewell to anybody: what runs is cut off, and there is a recovery when it starts again.
+function M.stop_immediately() pg_sh "stop-immediately" end
 
 --- Starts it again on the same socket and port; returns when it accepts connections.
 function M.start_again() pg_sh "start-again" end

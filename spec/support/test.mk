@@ -6,6 +6,8 @@ binding_tests = $(patsubst spec/binding/%.c,$(OUT)/test-bin/%,$(wildcard spec/bi
 
 # A module of the specs, where the Lua that runs them finds it.
 process_module = $(OUT)/lua/spec/support/process.so
+# Preloaded into programs of the specs, which find them by the same path.
+preloaded = $(patsubst %,$(OUT)/lua/spec/support/%.so,jumping_clock failing_malloc)
 
 # Which programs there are for a Lua: those of the core and those that embed Lua are for 5.4 only.
 programs = $(if $(filter 5.4,$(LUA_VERSION)),$(core_tests) $(binding_tests)) \
@@ -45,11 +47,16 @@ run-tests:
 	@$(MAKE) -s $(parallel) all test-programs
 	@$(LUA_ENV) BUSTED_ARGS='$(ARGS)' spec/support/run_tests.sh $(VARIANT) $(OUT) $(FILE)
 
-test-programs: $(programs) $(process_module)
+test-programs: $(programs) $(process_module) $(preloaded)
 
 $(process_module): $(OUT)/obj/spec/support/process.o
 	@mkdir -p $(@D)
 	$(CC) $(TP_CFLAGS) $(LDFLAGS) -shared -Wl,-z,nodelete -o $@ $^
+
+# Without sanitizers, whose libraries have to be loaded before any other.
+$(preloaded): $(OUT)/lua/%.so: %.c
+	@mkdir -p $(@D)
+	$(CC) $(TP_CPPFLAGS) -std=c11 -O2 -fPIC $(WARNINGS) -shared -o $@ $< -ldl
 
 $(lua_host): $(OUT)/obj/spec/support/lua_host.o
 	@mkdir -p $(@D)
