@@ -132,7 +132,7 @@ static const struct tp_option rows[TP_OPTIONS] = {
         NUMBER(TP_OPTION_MS, "health.interval_ms", "", "", "30000", "30000", 0, MS_MAX,
                "How often idle connections are checked; 0 is never."),
     [TP_OPT_BREAKER_FAILURES] =
-        NUMBER(TP_OPTION_INT, "breaker.failures", "", "", "5", "5", 0, COUNT_MAX,
+        NUMBER(TP_OPTION_INT, "breaker.failures", "", "", "10", "10", 0, COUNT_MAX,
                "After how many failures to connect in a row callers are told at once instead of "
                "waiting; 0 is never."),
     [TP_OPT_BREAKER_OPEN] = NUMBER(TP_OPTION_MS, "breaker.open_ms", "", "", "5000", "5000", 1,
