@@ -259,7 +259,8 @@ describe("lua/tidepool/meta.lua", function()
             end
             return names
         end
-        assert.same(known(db.on, db, "unknown", print), choices(text:match "@alias tidepool.event_name\n(.-)\n[^\n]+@alias"))
+        local events = text:match "@alias tidepool.event_name\n(.-)\n[^\n]+@alias"
+        assert.same(known(db.on, db, "unknown", print), choices(events))
         local readme = io.open((path:gsub("lua/tidepool/meta.lua$", "README.md"))):read "*a"
         local kinds = {}
         for name in readme:match("| `kind` | when |\n.-\n(.-)\n\n"):gmatch "\n?| `([%w_]+)` |" do

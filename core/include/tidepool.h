@@ -732,6 +732,7 @@ enum tp_close_reason {
     TP_CLOSE_BUDGET,    /* another process waits for its place (pool.max_total) */
     TP_CLOSE_REPLACED,  /* made with certificates that were replaced (tp_pool_reload_tls) */
     TP_CLOSE_EVICTED,   /* tp_pool_evict_all */
+    TP_CLOSE_SHRUNK,    /* more than are of use (pool.adaptive) */
     TP_CLOSE_REASONS
 };
 const char *tp_close_reason_name(enum tp_close_reason reason);
@@ -746,6 +747,7 @@ enum tp_breaker_state tp_pool_breaker(tp_pool *pool, int64_t *next_try_us);
 struct tp_stats {
     int total, idle, active, connecting, mending, waiting; /* connections now; waiters now */
     int max, min;
+    int limit; /* max, or what pool.adaptive has come to */
     /* of all processes together: pool.max_total, 0 without one; connections that count; and
      * processes that share it */
     int budget_max, budget_used, budget_processes;

@@ -17,6 +17,7 @@ enum tp_reset_policy { TP_RESET_SMART, TP_RESET_ALWAYS, TP_RESET_NEVER };
 struct tp_settings {
     bool configured;
     int pool_min, pool_max, pool_max_waiting; /* max_waiting 0: no limit */
+    bool pool_adaptive;
     int pool_max_total;                       /* 0: no limit */
     const char *pool_budget;                  /* NULL: the server's; borrowed */
     bool asks_password;                       /* the program makes one for each connection */

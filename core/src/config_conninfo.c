@@ -191,6 +191,7 @@ static void build_settings(tp_config *config)
         .pool_max = count_of(config, TP_OPT_POOL_MAX),
         .pool_max_waiting = count_of(config, TP_OPT_MAX_WAITING),
         .pool_max_total = count_of(config, TP_OPT_MAX_TOTAL),
+        .pool_adaptive = tp__config_true(config, TP_OPT_ADAPTIVE),
         .pool_budget = tp__config_text(config, TP_OPT_BUDGET),
         .asks_password = config->asks_password,
         .tls_server_name =

@@ -169,6 +169,7 @@ static struct tp_pool_limits limits_of(const struct tp_settings *settings)
         .health_interval_us = settings->health_interval_us,
         .connect_base_us = settings->retry_base_us,
         .connect_max_us = settings->retry_max_us,
+        .adaptive = settings->pool_adaptive,
         .retry_percent = settings->retry_budget,
         .breaker_failures = settings->breaker_failures,
         .breaker_open_us = settings->breaker_open_us,

@@ -148,6 +148,8 @@ static void reap_locked(tp_pool *pool, int64_t now)
         before = node->prev;
         if (tp__slot_is_worn_locked(slot, now, &why) || is_idle_too_long(slot, now)) {
             tp__slot_close_locked(slot, why);
+        } else if (tp__pool_is_over_limit_locked(pool)) {
+            tp__slot_close_locked(slot, TP_CLOSE_SHRUNK);
         } else if (needs_ping(slot, now) && pool->counts[TP_SLOT_MENDING] == 0) {
             slot->chore = TP_CHORE_PING;
             tp__slot_move_locked(slot, TP_SLOT_MENDING);
@@ -187,6 +189,8 @@ static int connects_wanted_locked(const tp_pool *pool, int64_t now)
     int demand = pool->waiting - pool->counts[TP_SLOT_OPENING];
     demand -= demand > 0 ? mended_soon_locked(pool, now, &until) : 0;
     int wanted = fill > demand ? fill : demand;
+    int room = pool->adaptive.limit - total;
+    wanted = wanted < room ? wanted : room;
     if (pool->closed || pool->draining || pool->suspended || wanted < 0)
         return 0;
     return wanted < pool->counts[TP_SLOT_EMPTY] ? wanted : pool->counts[TP_SLOT_EMPTY];
@@ -490,9 +494,20 @@ static int64_t next_pass_due(tp_pool *pool)
     if (pool->waiting > 0 && mended_soon_locked(pool, now, &soon) > 0)
         due = earlier(due, soon);
     due = earlier(due, next_try_due_locked(pool, now));
+    if (pool->adaptive.on && pool->waiting > 0)
+        due = earlier(due, pool->adaptive.window_began + TP_ADAPTIVE_WINDOW_US);
     due = earlier(due, tp__breaker_dismiss_due_locked(pool, now));
     pthread_mutex_unlock(&pool->lock);
     return due;
+}
+
+static void adapt_locked(tp_pool *pool, int64_t now)
+{
+    struct tp_adaptive_counts counts = {.queries = pool->totals.queries,
+                                        .returned = pool->returned,
+                                        .handed = pool->handed,
+                                        .waiting = pool->waiting};
+    tp__adaptive_look(&pool->adaptive, &counts, now);
 }
 
 static void pass(tp_pool *pool)
@@ -500,6 +515,7 @@ static void pass(tp_pool *pool)
     bool rung = tp__wake_clear(pool->wake);
     tp__pool_budget_pass(pool);
     pthread_mutex_lock(&pool->lock);
+    adapt_locked(pool, tp_now());
     reap_locked(pool, tp_now());
     tp__pool_budget_reap_locked(pool, tp_now());
     tp__breaker_dismiss_locked(pool, false, tp_now());

@@ -116,6 +116,7 @@ void tp__pool_serve_locked(struct tp_slot *slot, int64_t now)
         return;
     }
     struct tp_waiter *waiter = TP_CONTAINER(first, struct tp_waiter, link);
+    pool->handed++;
     lend_locked(slot, now);
     note_sql_locked(slot, waiter->sql, waiter->sql_len);
     slot->owner = waiter->owner;
@@ -442,13 +443,18 @@ static void count_usage_locked(tp_pool *pool, const struct tp_usage *usage)
         pool->totals.queries++;
         pool->totals.query_failures += usage->failed;
         pool->retry_credit += pool->limits.retry_percent;
-        if (pool->retry_credit > TP_RETRY_RESERVE * 100)
-            pool->retry_credit = TP_RETRY_RESERVE * 100;
+        if (pool->retry_credit > TP_RETRY_CREDIT)
+            pool->retry_credit = TP_RETRY_CREDIT;
         tp__histogram_record(&pool->query_times, usage->query_us);
     }
     if (usage->failed)
         pool->totals.errors_by_kind[usage->kind]++;
     pool->totals.rollbacks += usage->rollback;
+}
+
+bool tp__pool_is_over_limit_locked(const tp_pool *pool)
+{
+    return tp__pool_total_locked(pool) - pool->counts[TP_SLOT_CLOSING] > pool->adaptive.limit;
 }
 
 /* Decides what becomes of the connection; true when the housekeeper has work. */
@@ -464,6 +470,8 @@ static bool settle_locked(struct tp_slot *slot, enum tp_fate fate, enum tp_close
             fate = TP_FATE_CLOSE, reason = worn;
         else if (fate == TP_FATE_KEEP && tp__pool_budget_owes_locked(slot, now))
             fate = TP_FATE_CLOSE, reason = TP_CLOSE_BUDGET;
+        else if (tp__pool_is_over_limit_locked(pool))
+            fate = TP_FATE_CLOSE, reason = TP_CLOSE_SHRUNK;
     }
     if (fate == TP_FATE_KEEP) {
         tp__pool_serve_locked(slot, now);
@@ -505,6 +513,7 @@ bool tp__pool_return(struct tp_slot *slot, uint64_t generation, enum tp_fate fat
         count_usage_locked(pool, usage);
     next_generation_locked(slot);
     slot->uses++;
+    pool->returned++;
     bool ring = settle_locked(slot, fate, reason);
     bool orphan = slot->state == TP_SLOT_CLOSING && pool->closed && !pool->keeper_started;
     void *connection = orphan ? tp__slot_take_connection_locked(slot) : NULL;
@@ -528,8 +537,8 @@ bool tp_pool_take_retry(tp_pool *pool, int attempt, const char *code, const char
 {
     tp__pool_lock(pool);
     bool free = pool->limits.retry_percent >= 100;
-    bool granted = free || pool->retry_credit >= 100;
-    pool->retry_credit -= granted && !free ? 100 : 0;
+    bool granted = free || pool->retry_credit >= TP_RETRY_COST;
+    pool->retry_credit -= granted && !free ? TP_RETRY_COST : 0;
     pool->totals.retries += granted;
     pool->totals.retries_refused += !granted;
     pthread_mutex_unlock(&pool->lock);

@@ -24,6 +24,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
+#include "adaptive.h"
 #include "backoff.h"
 #include "bell.h"
 #include "budget.h"
@@ -33,8 +34,9 @@
 #include "tidepool.h"
 #include "wake.h"
 
-/* How many repetitions there may be at once when there were none for long. */
-enum { TP_RETRY_RESERVE = 100 };
+/* What one repetition takes, and how many of them there may be at once when there were none for
+ * long. */
+enum { TP_RETRY_COST = 100, TP_RETRY_CREDIT = 100 * TP_RETRY_COST };
 
 /* A connection that rested longer than this is looked at before it is lent: a look is a
  * system call, and one that was used a moment ago is known to live. Hang-ups are seen by
@@ -97,6 +99,7 @@ struct tp_pool_limits {
     int events;                                                             /* 0: the default */
     int64_t idle_timeout_us, max_lifetime_us, max_uses, health_interval_us; /* 0: off */
     int64_t connect_base_us, connect_max_us; /* backoff between failed connects */
+    bool adaptive;                           /* between min and max as many as are of use */
     int retry_percent;                       /* repetitions per 100 queries; 100: any number */
     int breaker_failures;                    /* in a row, until callers fail fast; 0: never */
     int64_t breaker_open_us;                 /* the longest time between tries then */
@@ -233,7 +236,9 @@ struct tp_pool {
     struct tp_error last_error;
     struct tp_stats totals; /* only the counters */
     struct tp_histogram wait_times, connect_times, query_times;
-    int64_t retry_credit; /* in hundredths of a repetition */
+    struct tp_adaptive adaptive;
+    uint64_t returned, handed; /* leases; those that somebody waited for */
+    int64_t retry_credit;      /* in hundredths of a repetition */
 
     struct tp_events events;
     struct tp_reader reader; /* of whoever has no share */
@@ -374,6 +379,8 @@ void tp__pool_serve_locked(struct tp_slot *slot, int64_t now);
 void tp__pool_refuse_locked(tp_pool *pool, enum tp_status status, bool all);
 /* Nothing is lent through the share any more, and its waiters are refused. */
 void tp__share_shut_locked(struct tp_share *share);
+/* Whether there are more than pool.adaptive has found to be of use. */
+bool tp__pool_is_over_limit_locked(const tp_pool *pool);
 /* Connections that exist or are being made. */
 int tp__pool_total_locked(const tp_pool *pool);
 /* Pushes a state event when the state is not the one last reported. */

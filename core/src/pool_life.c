@@ -89,7 +89,8 @@ enum tp_status tp__pool_new(tp_pool **out, const struct tp_pool_limits *limits,
     pool->configured = true;
     pool->epoll_fd = -1;
     pool->permit_due = TP_NEVER;
-    pool->retry_credit = TP_RETRY_RESERVE * 100;
+    tp__adaptive_init(&pool->adaptive, limits->adaptive, limits->min, limits->max);
+    pool->retry_credit = TP_RETRY_CREDIT;
     atomic_init(&pool->fork_count, tp__fork_count);
     pool->reported_state = TP_POOL_STARTING;
     atomic_init(&pool->refs, 1);

@@ -188,6 +188,8 @@ const char *tp_close_reason_name(enum tp_close_reason reason)
         return "budget";
     case TP_CLOSE_REPLACED:
         return "replaced";
+    case TP_CLOSE_SHRUNK:
+        return "shrunk";
     case TP_CLOSE_EVICTED:
         return "evicted";
     case TP_CLOSE_REASONS:
@@ -228,6 +230,7 @@ void tp_pool_stats(tp_pool *pool, struct tp_stats *out)
     out->total = out->idle + out->active + out->mending;
     out->waiting = pool->waiting;
     out->max = pool->limits.max;
+    out->limit = pool->adaptive.limit;
     out->min = pool->limits.min;
     out->breaker = tp__breaker_state_locked(pool);
     tp__histogram_summary(&pool->wait_times, &out->wait);

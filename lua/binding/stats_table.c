@@ -33,6 +33,7 @@ static void set_connections(lua_State *L, const struct tp_stats *stats)
     set_count(L, "mending", (uint64_t)stats->mending);
     set_count(L, "waiting_requests", (uint64_t)stats->waiting);
     set_count(L, "max", (uint64_t)stats->max);
+    set_count(L, "limit", (uint64_t)stats->limit);
     set_count(L, "min", (uint64_t)stats->min);
 }
 

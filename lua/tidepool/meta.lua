@@ -150,6 +150,7 @@ function stream:close() end
 ---@field max_waiting? integer # how many callers may wait before others are refused; 0 is no limit
 ---@field max_total? integer # the most connections of all processes together that share a budget; 0 is no limit
 ---@field budget? string # the name of the budget that max_total is about
+---@field adaptive? boolean # whether the pool finds out how many connections are of use
 
 ---@class tidepool.health_options
 ---@field interval_ms? integer # how often idle connections are checked; 0 is never
@@ -265,6 +266,7 @@ function stream:close() end
 ---@field budget integer
 ---@field replaced integer # by db:reload_tls
 ---@field evicted integer # by db:evict_all
+---@field shrunk integer # by pool.adaptive
 
 ---@class tidepool.stats
 ---@field total_connections integer
@@ -275,6 +277,7 @@ function stream:close() end
 ---@field waiting_requests integer
 ---@field max integer
 ---@field min integer
+---@field limit integer # max, or what pool.adaptive has come to
 ---@field breaker tidepool.breaker_state
 ---@field fail_fast integer # calls that were told at once that no connection can be made
 ---@field acquires integer

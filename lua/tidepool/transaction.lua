@@ -332,10 +332,10 @@ end
 
 --- db:transaction(fn, options): runs fn in a transaction on a connection of its own.
 -- @param fn function(tx)
--- @param options isolation, read_only, deferrable; retries: how often the whole block may be
--- run again, or retry = { attempts =, base_ms =, max_ms = }: how often it is tried, after a serialization failure, a deadlock or a connection lost before COMMIT
--- (default 0); timeout_ms: how long to wait for a connection; deadline_ms: how long the whole may take, repetitions
--- included: then every statement, and COMMIT, fails with a timeout
+-- @param options isolation, read_only, deferrable; retries: how often the whole block may be run again after a
+-- serialization failure, a deadlock or a connection lost before COMMIT (default 0), or retry = { attempts =, base_ms =,
+-- max_ms = }: how often it is tried; timeout_ms: how long to wait for a connection; deadline_ms: how long the whole may
+-- take, repetitions included: then every statement, and COMMIT, fails with a timeout
 -- @return what fn returned, or nil and an error
 function M.db_methods.transaction(db, fn, options)
     options = check_arguments(fn, options)

@@ -5,7 +5,7 @@
 # ONLY: groups of spec/bench/workloads.lua; PEERS: none, or keys of spec/bench/contestants.lua; DEADLINE: seconds that a
 # contestant has for one round.
 
-.PHONY: bench bench-build bench-deps bench-loops
+.PHONY: bench bench-build bench-deps bench-loops bench-adaptive
 
 bench_bin = $(OUT)/bench
 bench_c = contest libpq_main libpq_queries libpq_workers libpq_bulk pool_rate
@@ -25,6 +25,11 @@ bench-loops: ## Measure what tidepool costs an event loop: ten thousand waiters,
 	@spec/support/deps.sh luas openresty || echo 'tidepool: without what is not there'
 	@$(MAKE) -s $(parallel) all
 	@$(LUA_ENV) spec/support/pg.sh run spec/bench/loops.sh loops=$(LOOPS) ms=$(MS) only=$(ONLY)
+
+bench-adaptive: ## Measure a pool that finds its size beside fixed sizes: SECONDS=4 ROUNDS=3 WARM=20
+	@spec/support/deps.sh demo test
+	@$(MAKE) -s $(parallel) all
+	@$(LUA_ENV) $(foreach v,SECONDS ROUNDS WARM,$(if $($v),$v=$($v))) spec/support/pg.sh run $(LUA) spec/bench/adaptive.lua
 
 bench-deps: ## Install the peers that make bench compares with, as far as they can be had
 	@spec/bench/peers/install.sh $(abspath $(BUILD))/bench

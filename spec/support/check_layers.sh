@@ -5,7 +5,7 @@ set -uo pipefail
 cd "$(dirname "$0")/../.." || exit 2
 
 layers=(
-    "error clock list buf text wake bell errand"
+    "error clock list buf text wake bell errand adaptive"
     "poller budget config options url tls sqlstate backoff stats types codec catalog columns description statements sqltext stale events resolve"
     "conn result wire beacon"
     "pool share keeper password"
