@@ -159,7 +159,7 @@ describe("a handler", function()
     it("raises an error when its event is unknown, with those that are", function()
         local db = closing(open())
         assert.error_matches(function() db:on("conect", print) end,
-            "unknown event 'conect' %(known: connect, error, notice, overflow, query, remove, retry, rollback, "
+            "unknown event 'conect' %(known: breaker, connect, error, notice, overflow, query, remove, retry, rollback, "
                 .. "state, tls_expiring, tls_reload%)")
         assert.error_matches(function() db:on(nil, print) end, "unknown event 'nil'")
     end)
