@@ -41,6 +41,7 @@ loops.each(function(loop)
     it("a server that restarts meanwhile is not noticed", loop.tasks(function()
         local db = loop.open { pool = { min = 2, max = 4 } }
         assert.equal(1, db:value "select 1")
+        assert.is_true(loop.wait(function() return db:stats().idle_connections == 2 end))
         assert.is_true(db:suspend { wait_ms = 1000 })
         server.stop_fast()
         server.start_again()

@@ -279,9 +279,13 @@ static void connect_failed_locked(struct tp_slot *slot, const struct tp_error *e
     pool->totals.connect_failures++;
     pool->totals.errors_by_kind[err->kind]++;
     pool->last_error = *err;
+    /* Before the lock is let go, so that a caller who is refused hears of it, too. */
+    tp__pool_event(pool, TP_EVENT_ERROR, 0, (int)pool->connect_failures_in_row, err->code, "%.400s",
+                   err->message);
     tp__slot_move_locked(slot, TP_SLOT_EMPTY);
     tp__breaker_failed_locked(pool, slot->opened_at, now);
     tp__breaker_dismiss_locked(pool, true, now);
+    tp__pool_report_state_locked(pool);
 }
 
 /* 57P02 and 57P03: the server crashed or is on its way up or down. What was
@@ -289,16 +293,6 @@ static void connect_failed_locked(struct tp_slot *slot, const struct tp_error *e
 static bool says_server_gone(const struct tp_error *err)
 {
     return strcmp(err->code, "57P02") == 0 || strcmp(err->code, "57P03") == 0;
-}
-
-static void tell_failure_locked(struct tp_slot *slot, const struct tp_error *err)
-{
-    tp_pool *pool = slot->pool;
-    connect_failed_locked(slot, err);
-    /* Before the lock is let go, so that a caller who is refused hears of it, too. */
-    tp__pool_event(pool, TP_EVENT_ERROR, 0, (int)pool->connect_failures_in_row, err->code, "%.400s",
-                   err->message);
-    tp__pool_report_state_locked(pool);
 }
 
 static void connect_failed(struct tp_slot *slot, const struct tp_error *err)
@@ -312,7 +306,7 @@ static void connect_failed(struct tp_slot *slot, const struct tp_error *err)
     if (says_server_gone(err))
         tp__pool_bump_epoch(pool, TP_CLOSE_SERVER_GONE);
     pthread_mutex_lock(&pool->lock);
-    tell_failure_locked(slot, err);
+    connect_failed_locked(slot, err);
     pthread_mutex_unlock(&pool->lock);
 }
 
@@ -338,7 +332,7 @@ static void tell_no_place_locked(tp_pool *pool, const struct tp_error *err)
     struct tp_list *first = tp__list_first(&pool->lists[TP_SLOT_EMPTY]);
     struct tp_slot *slot = TP_CONTAINER(first, struct tp_slot, link);
     slot->opened_at = tp_now();
-    tell_failure_locked(slot, err);
+    connect_failed_locked(slot, err);
 }
 
 /* Takes places in the budget without the pool's lock; how many connections are due may have

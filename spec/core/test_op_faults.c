@@ -469,7 +469,7 @@ static void a_dead_connection_is_looked_at_before_it_is_used(void **state)
 static void a_server_that_is_away_is_an_error_at_the_deadline_with_the_reason(void **state)
 {
     (void)state;
-    tp_pool *pool = LIVE_OPEN("host=127.0.0.1", "port=1");
+    tp_pool *pool = LIVE_OPEN("host=127.0.0.1", "port=1", "breaker.failures=0");
     tp_op *op = tp_op_new(pool);
     int64_t began = tp_now();
     assert_int_equal(TRY(op, NULL, .sql = "select 1", .ms = 150), TP_FAILED);

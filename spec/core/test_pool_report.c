@@ -192,7 +192,7 @@ static void without_a_server_the_timeout_says_why_there_is_none(void **state)
     struct tp_waiter waiter;
     struct held unused;
     fake_queue(&fake, &waiter);
-    AWAIT(fake.failures >= 2);
+    AWAIT(fake_stats(&fake).connect_failures >= 2);
     assert_int_equal(fake_wait(&fake, &waiter, tp_now(), &unused, &err), TP_REFUSED);
     assert_int_equal(err.kind, TP_ERR_CONNECTION);
     assert_string_equal(err.message, "could not connect: scripted");
