@@ -53,18 +53,22 @@ function M.url(options)
         percent(o.database or M.database), #parameters > 0 and "?" or "", table.concat(parameters, "&"))
 end
 
---- Runs SQL through psql over the socket. Returns the output, unaligned, without headers and without its last newline;
---- raises an error when psql fails. `where` is a server of servers.lua; when not said, this one.
-function M.psql(sql, where)
-    where = where or M
+--- Runs SQL through psql over the socket of a server: this one, or one of servers.lua. Returns the output, unaligned,
+--- without headers and without its last newline; raises an error when psql fails.
+function M.psql_on(where, sql)
     local program = "PGOPTIONS='-c client_min_messages=warning' " .. M.bindir .. "/psql -qXAt -v ON_ERROR_STOP=1"
     local output, code = M.sh(("%s -h %s -p %d -U %s -d %s -c %s")
         :format(program, where.socket, where.port, M.user, M.database, quote(sql)))
     output = output:gsub("\n$", "")
     if code ~= 0 then
-        error("psql: " .. output, 2)
+        error("psql: " .. output, 3)
     end
     return output
+end
+
+--- The same on this server.
+function M.psql(sql)
+    return (M.psql_on(M, sql))
 end
 
 local function pg_sh(command)

@@ -74,9 +74,9 @@ function Server:url(options)
     return server.url(where)
 end
 
---- Runs SQL through psql; see server.psql.
+--- Runs SQL through psql; see server.psql_on.
 function Server:psql(sql)
-    return server.psql(sql, self)
+    return server.psql_on(self, sql)
 end
 
 for name, command in pairs {
