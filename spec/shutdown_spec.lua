@@ -226,7 +226,9 @@ describe("at the signal", function()
 end)
 
 describe("shutdown_on", function()
-    it("leaves a forked child to what the signal does by itself, and the parent alone", function()
+    -- ThreadSanitizer starts no threads in the child of a process that had some, and keeps its signals.
+    local test = os.getenv "TIDEPOOL_TEST_VARIANT" == "tsan" and pending or it
+    test("leaves a forked child to what the signal does by itself, and the parent alone", function()
         local ended = run([[
             local process = require "spec.support.process"
             assert(tidepool.shutdown_on(signals))
@@ -237,10 +239,8 @@ describe("shutdown_on", function()
             print(process.wait(pid))
             pid = process.fork()
             if pid == 0 then
-                if os.getenv "TIDEPOOL_TEST_VARIANT" ~= "tsan" then -- which starts no threads in a child
-                    assert(tidepool.shutdown_on { "TERM", drain_ms = 100 })
-                    assert(db:query "select 1")
-                end
+                assert(tidepool.shutdown_on { "TERM", drain_ms = 100 })
+                assert(db:query "select 1")
                 os.execute "kill -TERM $PPID"
                 spin()
             end

@@ -251,7 +251,7 @@ static void a_wrong_password_is_told_to_all_and_tried_again_slowly(void **state)
         assert_string_equal(err.code, "28P01");
         assert_false(err.retryable);
     }
-    AWAIT(fake.failures == 3);
+    AWAIT(fake_stats(&fake).connect_failures == 3);
     int64_t until = tp_now() + 90 * MS; /* the first pause is 300 ms at least */
     while (tp_now() < until) {
         memset(&patient, 0, sizeof patient);
