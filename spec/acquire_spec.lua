@@ -5,7 +5,6 @@ local server = require "spec.support.server"
 
 local closing = portable.closing
 
-local slow_machine = (os.getenv "TIDEPOOL_TEST_VARIANT" or "default") ~= "default"
 
 local function open(options)
     local where = { url = server.url(), log = { queries = false, sink = function() end }, pool = { min = 0, max = 2 } }
@@ -32,19 +31,13 @@ local function line_here()
     return debug.getinfo(2, "l").currentline
 end
 
--- Leaves a connection of the pool behind that takes `ms` to mend: its statement survives the first cancel.
+-- Leaves a connection of the pool behind that takes `ms` to mend: its backend is halted, and hears of no cancel.
 local function occupy(db, ms)
-    -- The server may signal a cancel twice (to the backend and to its process group), so every cancel is caught but for
-    -- one that comes between two statements.
-    local sql = [[do $$ declare stop timestamptz := clock_timestamp() + make_interval(secs => %f); begin
-        loop
-            begin
-                perform pg_sleep(0.02);
-                if clock_timestamp() > stop then return; end if;
-            exception when query_canceled then null; end;
-        end loop; end $$]]
-    assert.equal(1, db:value "select 1")
-    fails("timeout", db:exec { sql:format(ms / 1000 + 0.1), timeout_ms = 100 })
+    local pid = assert(db:value "select pg_backend_pid()")
+    assert.truthy(os.execute(("kill -STOP %d"):format(pid)))
+    local result, err = db:exec { "select 1", timeout_ms = 100 }
+    assert.truthy(os.execute(("(sleep %.3f; kill -CONT %d) &"):format(ms / 1000, pid)))
+    fails("timeout", result, err)
 end
 
 describe("an acquired connection", function()
@@ -379,7 +372,8 @@ describe("acquiring when nothing is free", function()
             late[#late + 1] = took - ms
         end
         table.sort(late)
-        assert.is_true(late[45] <= (slow_machine and 20 or 5), ("the 45th of 50 was %.1f ms late"):format(late[45]))
+        -- How late to the millisecond is for make bench-loops, on a machine that does nothing else.
+        assert.is_true(late[45] <= 50, ("the 45th of 50 was %.1f ms late"):format(late[45]))
         assert.equal(50, db:stats().acquire_timeouts)
     end)
 

@@ -95,6 +95,17 @@ if cqueues then
             end))
         end
 
+        -- What the controller had, and what that had, may take a collection each. Machine code of LuaJIT's keeps the
+        -- functions that it was made of, and what they refer to.
+        local function collected(condition)
+            local jit = rawget(_G, "jit")
+            assert.is_true(server.wait(function()
+                if jit then jit.flush() end
+                collectgarbage()
+                return condition()
+            end))
+        end
+
         it("a controller that is dropped in the middle of a statement costs one connection", function()
             local name = "await dropped"
             local db = open { url = server.url { application_name = name }, pool = { min = 0, max = 2 } }
@@ -103,9 +114,7 @@ if cqueues then
                     .. "and application_name = '%s'"):format(name)) == "1"
             end
             drop_in(function() db:value "select pg_sleep(60)" end, sleeps)
-            collectgarbage()
-            collectgarbage()
-            assert.equal(0, db:stats().active_connections)
+            collected(function() return db:stats().active_connections == 0 end)
             assert.equal(1, db:value "select 1")
             assert.is_true(server.wait(function() return not sleeps() end), "the statement was ended")
             assert.equal(1, db:stats().closed.in_doubt)
@@ -116,9 +125,7 @@ if cqueues then
             local db = open { pool = { min = 0, max = 1 } }
             local conn = assert(db:acquire())
             drop_in(function() db:value "select 1" end, function() return db:stats().waiting_requests == 1 end)
-            collectgarbage()
-            collectgarbage()
-            assert.equal(0, db:stats().waiting_requests)
+            collected(function() return db:stats().waiting_requests == 0 end)
             conn:release()
             assert.equal(1, db:value "select 1")
             db:close()

@@ -130,9 +130,10 @@ describe("a secret", function()
                 -- The name of an option is no place for a secret: it is told which is not known.
                 if not options[SECRET] then try(options, function() end) end
             end
-            assert(tidepool.open { name = "canary", host = "h", password = SECRET })
+            local kept = assert(tidepool.open { name = "canary", host = "h", password = SECRET })
             is("not opened", try { name = "canary", host = "h", password = SECRET .. "2" })
             is("not opened", try { name = "canary", url = "postgresql://u:" .. ENCODED .. "@h/d" })
+            kept:close()
         ]]
     end)
 

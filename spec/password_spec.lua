@@ -37,7 +37,8 @@ loops.each(function(loop)
         assert.equal(1, db:value "select 1")
         assert.equal(1, db:value "select 1")
         assert.equal(1, #asked)
-        assert.same({ host = "127.0.0.1", port = server.port, user = server.user, database = server.database }, asked[1])
+        assert.same({ host = "127.0.0.1", port = server.port, user = server.user, database = server.database },
+            asked[1])
         local one, two = assert(db:acquire()), assert(db:acquire())
         assert.equal(2, #asked)
         one:discard()
@@ -52,8 +53,10 @@ loops.each(function(loop)
         local role = "rotated_" .. loop.name
         server.psql(("drop role if exists %s; create role %s login password 'first'"):format(role, role))
         local now = "first"
-        local db = loop.open { url = server.url { tcp = true, user = role, password = "x" }, pool = { min = 0, max = 1 },
-            password = function() return now end }
+        local db = loop.open {
+            url = server.url { tcp = true, user = role, password = "x" }, pool = { min = 0, max = 1 },
+            password = function() return now end,
+        }
         loop.run(function()
             assert.equal(role, db:value "select current_user")
             server.psql(("alter role %s password 'second'"):format(role))

@@ -37,7 +37,7 @@ enum {
     /* What a member who waits looks at by itself, in case no one wakes it. */
     TP_BUDGET_LOOK_US = 100 * 1000,
     /* For how long a pool that is closed waits for the server to have done so, too. */
-    TP_BUDGET_LEAVE_US = 500 * 1000
+    TP_BUDGET_LEAVE_US = 2000 * 1000
 };
 
 enum { TP_BUDGET_ENDED = -1, TP_BUDGET_UNSEEN = -2 };

@@ -10,8 +10,7 @@
 
 enum { PATIENCE_AT_MOST_US = 60 * 1000 * 1000 };
 
-struct answer {
-    struct tp_list link;
+struct tp_answer {
     char *text; /* NULL: there is none */
     struct tp_error why;
     int64_t until;
@@ -20,38 +19,33 @@ struct answer {
 void tp__passwords_init(struct tp_passwords *passwords, const struct tp_settings *settings)
 {
     memset(passwords, 0, sizeof *passwords);
-    tp__list_init(&passwords->answers);
     passwords->needed = settings->asks_password;
     passwords->patience_us = settings->connect_timeout_us < PATIENCE_AT_MOST_US
                                  ? settings->connect_timeout_us
                                  : PATIENCE_AT_MOST_US;
 }
 
-static struct answer *first_answer(struct tp_passwords *passwords)
+/* The first `count` of them. */
+static void drop(struct tp_passwords *passwords, int count)
 {
-    struct tp_list *first = tp__list_first(&passwords->answers);
-    return first != NULL ? TP_CONTAINER(first, struct answer, link) : NULL;
-}
-
-static void drop(struct tp_passwords *passwords, struct answer *answer)
-{
-    tp__list_remove(&answer->link);
-    passwords->given--;
-    tp__secret_free(answer->text);
-    free(answer);
+    for (int i = 0; i < count; i++) {
+        tp__secret_free(passwords->answers[i]->text);
+        free(passwords->answers[i]);
+    }
+    passwords->given -= count;
+    memmove(passwords->answers, passwords->answers + count,
+            (size_t)passwords->given * sizeof(struct tp_answer *));
 }
 
 void tp__passwords_deinit(struct tp_passwords *passwords)
 {
-    struct answer *answer;
-    while ((answer = first_answer(passwords)) != NULL)
-        drop(passwords, answer);
+    drop(passwords, passwords->given);
 }
 
 static bool add(struct tp_passwords *passwords, const char *text, const struct tp_error *why,
                 int64_t now)
 {
-    struct answer *answer = calloc(1, sizeof *answer);
+    struct tp_answer *answer = calloc(1, sizeof *answer);
     if (answer != NULL && text != NULL)
         answer->text = strdup(text);
     if (answer == NULL || (text != NULL && answer->text == NULL)) {
@@ -61,8 +55,7 @@ static bool add(struct tp_passwords *passwords, const char *text, const struct t
     if (text == NULL)
         answer->why = *why;
     answer->until = now + passwords->patience_us;
-    tp__list_push_back(&passwords->answers, &answer->link);
-    passwords->given++;
+    passwords->answers[passwords->given++] = answer;
     return true;
 }
 
@@ -74,9 +67,10 @@ static void remove_ticket(struct tp_passwords *passwords, int i)
 /* Answers that were not used, and tickets that were not answered. */
 static void forget_old(struct tp_passwords *passwords, int64_t now)
 {
-    struct answer *answer;
-    while ((answer = first_answer(passwords)) != NULL && now >= answer->until)
-        drop(passwords, answer);
+    int old = 0;
+    while (old < passwords->given && now >= passwords->answers[old]->until)
+        old++;
+    drop(passwords, old);
     for (int i = passwords->ticket_count - 1; i >= 0; i--) {
         struct tp_error why;
         if (now < passwords->tickets[i].until)
@@ -95,12 +89,12 @@ struct tp_permit tp__passwords_permit(struct tp_passwords *passwords, int wanted
     struct tp_permit permit = {.until = TP_NEVER};
     forget_old(passwords, now);
     int missing = wanted - passwords->given - passwords->ticket_count;
-    int room = TP_TICKETS_AT_ONCE - passwords->ticket_count;
+    int room = TP_TICKETS_AT_ONCE - passwords->ticket_count - passwords->given;
     passwords->missing = missing < 0 ? 0 : missing < room ? missing : room;
     permit.missing = passwords->missing;
     permit.count = wanted < passwords->given ? wanted : passwords->given;
-    if (first_answer(passwords) != NULL)
-        permit.until = first_answer(passwords)->until;
+    if (passwords->given > 0)
+        permit.until = passwords->answers[0]->until;
     for (int i = 0; i < passwords->ticket_count; i++) {
         if (passwords->tickets[i].until < permit.until)
             permit.until = passwords->tickets[i].until;
@@ -132,17 +126,16 @@ bool tp__passwords_answer(struct tp_passwords *passwords, uint64_t number, const
 
 char *tp__passwords_take(struct tp_passwords *passwords, struct tp_error *why)
 {
-    struct answer *answer = first_answer(passwords);
-    char *text = NULL;
-    if (answer == NULL) {
+    if (passwords->given == 0) {
         tp__error_set(why, TP_ERR_CONNECTION, "the password was not used in time");
         why->retryable = true;
         return NULL;
     }
-    text = answer->text;
+    struct tp_answer *answer = passwords->answers[0];
+    char *text = answer->text;
     answer->text = NULL;
     if (text == NULL)
         *why = answer->why;
-    drop(passwords, answer);
+    drop(passwords, 1);
     return text;
 }

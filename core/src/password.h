@@ -10,7 +10,6 @@
 #define TP_PASSWORD_H
 
 #include "config.h"
-#include "list.h"
 #include "pool.h"
 
 enum { TP_TICKETS_AT_ONCE = 64 };
@@ -19,8 +18,8 @@ struct tp_passwords {
     bool needed;         /* constant: the program makes them */
     int64_t patience_us; /* constant: for an answer, and for its use */
     int missing;         /* which nobody has taken on */
-    int given;           /* how many answers there are: */
-    struct tp_list answers;
+    int given;           /* how many answers there are, the oldest first: */
+    struct tp_answer *answers[TP_TICKETS_AT_ONCE];
     struct tp_ticket {
         uint64_t number;
         int64_t until;

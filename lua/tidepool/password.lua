@@ -57,7 +57,7 @@ function M.attach(db, fn)
         end
         local ok, err = pcall(hub.adapter.spawn, function() answer(self, ticket, fn) end)
         if not ok then
-            core.give_password(self, ticket, nil, "the loop has no task for the password function: " .. words_of(err), true)
+            core.give_password(self, ticket, nil, "the loop has no task for it: " .. words_of(err), true)
         end
     end
 end

@@ -706,6 +706,8 @@ static void *ask_often(void *arg)
         struct live_result *result;
         live_begin(op, NULL, &ask);
         enum tp_step step = live_collect(op, &ask, &result);
+        if (step == TP_FAILED)
+            print_error("%s\n", tp_op_error(op)->message);
         asker->wrong += step != TP_DONE || strcmp(live_result_text(result, 0, 0, NULL), text) != 0;
         live_result_free(result);
     }

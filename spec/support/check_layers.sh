@@ -8,7 +8,7 @@ layers=(
     "error clock list buf text wake bell errand"
     "poller budget config options url tls sqlstate backoff stats types codec catalog columns description statements sqltext stale events resolve"
     "conn result wire beacon"
-    "pool share keeper"
+    "pool share keeper password"
     "op reactor drive database registry"
 )
 libpq="conn result config tls" # who may include libpq-fe.h
