@@ -44,9 +44,12 @@ static const struct {
 };
 enum { SERVER_TIMEOUTS = sizeof server_timeouts / sizeof server_timeouts[0], TIMEOUT_ROOM = 64 };
 
-/* Those that somebody has said, or those that are defaults. */
+/* Those that somebody has said, or those that are defaults. A pooler may refuse them, and where
+ * statements are not prepared there is one. */
 static size_t put_timeouts(const tp_config *config, bool said, char *out, size_t len, size_t room)
 {
+    if (!said && !tp__config_true(config, TP_OPT_PREPARE))
+        return len;
     for (size_t i = 0; i < SERVER_TIMEOUTS; i++) {
         int64_t timeout = tp__config_number(config, server_timeouts[i].option);
         if (timeout > 0 && tp__config_explicit(config, server_timeouts[i].option) == said)
