@@ -360,6 +360,9 @@ static void libpq_is_given_what_every_connection_needs(void **state)
          {"options=-c a.b=c -c statement_timeout=5 -c lock_timeout=6 "
           "-c idle_in_transaction_session_timeout=70"}},
         {{{URL("statement_timeout=0")}, {"idle_in_transaction_timeout_ms=0"}}, {"options"}},
+        {{{URL("statement_timeout=0")}, {"prepare=false"}}, {"options"}},
+        {{{URL("statement_timeout=0")}, {"prepare=false", "lock_timeout_ms=9"}},
+         {"options=-c lock_timeout=9"}},
         {{{0}, {"host=a,b", "port=1,2", "target_session_attrs=read-write", "hostaddr=::1,::2"}},
          {"host=a,b", "port=1,2", "target_session_attrs=read-write", "hostaddr=::1,::2"}},
         {{{0}, {"database=host=evil"}}, {"dbname=host=evil"}},
