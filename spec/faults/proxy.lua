@@ -33,6 +33,7 @@ end
 
 --- Ends the proxy, and with it all connections.
 function Link:stop()
+    self.control:shutdown "both" -- a server that was started meanwhile may have the socket, too
     self.control:close()
     self.pipe:close()
 end

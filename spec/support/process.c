@@ -1,5 +1,5 @@
 /* The Lua module spec.support.process: fork(2) and what belongs to it, for the specs of
- * what a child makes of its parent's pools. */
+ * what a child makes of its parent's pools; and alarm(2). */
 #include <errno.h>
 #include <lauxlib.h>
 #include <lua.h>
@@ -49,6 +49,13 @@ static int process_wait(lua_State *L)
     return 2;
 }
 
+/* alarm(seconds): SIGALRM ends this process then, whatever it does. */
+static int process_alarm(lua_State *L)
+{
+    alarm((unsigned)luaL_checkinteger(L, 1));
+    return 0;
+}
+
 /* quit(code): ends the process without closing anything. */
 static int process_quit(lua_State *L)
 {
@@ -67,6 +74,8 @@ int luaopen_spec_support_process(lua_State *L)
     lua_setfield(L, -2, "fork");
     lua_pushcfunction(L, process_wait);
     lua_setfield(L, -2, "wait");
+    lua_pushcfunction(L, process_alarm);
+    lua_setfield(L, -2, "alarm");
     lua_pushcfunction(L, process_quit);
     lua_setfield(L, -2, "quit");
     return 1;
