@@ -48,6 +48,15 @@ function Worker:proves(right, kind)
     end
 end
 
+-- Collects all garbage, in two turns: what a finalizer lets go of is garbage then. LuaJIT's machine code keeps what it
+-- has met with.
+local function collect()
+    local jit = rawget(_G, "jit")
+    if jit then jit.flush() end
+    collectgarbage()
+    collectgarbage()
+end
+
 local function gone() end
 
 --- Runs fn in a coroutine that is dropped once `done` says so, at most after ten seconds.
@@ -72,8 +81,7 @@ function Worker:abandon(fn, done)
         self:note "strange an abandoned coroutine did not get to its end"
     end
     fn = nil -- luacheck: ignore 311
-    collectgarbage()
-    collectgarbage()
+    collect()
     return step
 end
 
@@ -112,8 +120,7 @@ function Worker:look()
     end
     if now >= self.sample_at then
         self.sample_at = now + self.length_ms / SAMPLES
-        collectgarbage()
-        collectgarbage()
+        collect()
         self:note("memory %.1f %.0f %d %d", now, collectgarbage "count", resident_kb(), references())
     end
 end
@@ -199,8 +206,7 @@ function Worker:open()
 end
 
 function Worker:close()
-    collectgarbage()
-    collectgarbage()
+    collect()
     local ok, err = self.db:drain(10000)
     if not ok then
         self:note("strange drain: %s", tostring(err):gsub("%s+", " "))
@@ -212,16 +218,17 @@ end
 -- What a process needs once, it has after this.
 function Worker:warm_up()
     self:open()
-    self:run({ function()
-        for _ = 1, 5 do
+    local tasks = {}
+    for i = 1, self.loop.blocks and 1 or TASKS do
+        tasks[i] = function()
             for _, kind in ipairs(load.kinds) do
                 loops.pcall(kind[3], self)
+                self.loop.sleep(1)
             end
         end
-        self:close()
-    end }, 30000)
-    collectgarbage()
-    collectgarbage()
+    end
+    self:run(tasks, 30000)
+    self:run({ function() self:close() end }, 15000)
 end
 
 -- How many descriptors there are once closing has come to its end: at most so many, or as many as a moment before.
@@ -229,7 +236,7 @@ local function settled_descriptors(at_most)
     local last = math.huge
     server.wait(function()
         local before = last
-        collectgarbage()
+        collect()
         server.sleep(100)
         last = descriptors()
         return last <= (at_most or before)
