@@ -42,12 +42,12 @@ end
 
 -- Of each: how many there are in the deck, its name, and what it does with the proxy.
 local faults = {
-    { 3, "kill -9 of the postmaster", function()
+    { 5, "kill -9 of the postmaster", function()
         server.kill9()
         pause(0, 1000)
         server.start_again()
     end },
-    { 3, "fast stop and start", function()
+    { 5, "fast stop and start", function()
         server.stop_fast()
         pause(0, 1500)
         server.start_again()

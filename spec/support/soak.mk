@@ -7,7 +7,7 @@
 MINUTES ?= 1
 soak_run = $(LUA_ENV) spec/support/pg.sh run $(LUA) spec/soak/main.lua build='$(abspath $(BUILD))' seed=$(SEED)
 
-.PHONY: soak soak-smoke
+.PHONY: soak soak-smoke soak-programs
 
 soak: ## Load and faults for a while, then a ledger is reconciled: make soak MINUTES=10 SEED=7
 	@spec/support/deps.sh test
@@ -17,7 +17,7 @@ soak: ## Load and faults for a while, then a ledger is reconciled: make soak MIN
 
 soak-smoke: # A minute of it beside other tests, on Lua 5.4 alone: the others are being built and tested.
 	@$(MAKE) -s $(parallel) all $(process_module)
-	@$(soak_run) seconds=60 slack=4
+	@nice -n 5 $(soak_run) seconds=60 slack=4
 
-.PHONY: soak-programs
+# What a worker on another Lua needs.
 soak-programs: $(process_module) $(if $(filter jit,$(LUA_VERSION)),$(lua_host))
