@@ -48,6 +48,7 @@ end
 require("spec.soak.worker").main(settings)
 ]]
 
+local PID = assert(io.open "/proc/self/stat"):read "n"
 local folder = settings.build .. "/soak"
 
 -- --------------------------------------------------------------------- workers
@@ -69,7 +70,7 @@ local function start_worker(number, kind, link)
     local options = { application_name = "soak " .. name }
     local words = {
         name = name, number = number, loop = loop, seconds = settings.seconds, seed = settings.seed + number,
-        notes = path .. ".notes", book = path .. ".book",
+        parent = PID, notes = path .. ".notes", book = path .. ".book",
         url = by_proxy and link:url(options) or server.url { tcp = true, sslmode = "disable" },
     }
     local arguments = {}

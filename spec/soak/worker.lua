@@ -26,8 +26,8 @@ local tidepool = require "tidepool"
 local M = {}
 
 local TASKS, GAP_MS, LOOK_MS, SAMPLES = 8, 20, 20, 100
--- For how long a worker may live on behind the end of its load.
-local GRACE_S = 60
+-- How long a worker may go without a look around before SIGALRM ends it, and how long its last calls may take.
+local HUNG_S, LAST_CALLS_MS = 60, 30000
 
 local Worker = {}
 Worker.__index = Worker
@@ -106,9 +106,19 @@ local function references()
     return count
 end
 
+-- A worker does not outlive the main program, nor a call of its own that never ends.
+function Worker:stay_alive(now)
+    self.beat_at = now + 1000
+    if lfs.attributes("/proc/" .. self.parent, "mode") ~= "directory" then
+        process.quit(1)
+    end
+    process.alarm(HUNG_S)
+end
+
 -- What is looked at now and then, in all pauses of the load.
 function Worker:look()
     local now = server.now()
+    if now >= self.beat_at then self:stay_alive(now) end
     if now >= self.look_at then
         self.look_at = now + LOOK_MS
         local stats = self.db:stats()
@@ -247,7 +257,8 @@ end
 local function new(settings)
     local self = setmetatable({
         name = settings.name, number = tonumber(settings.number), url = settings.url, calls = 0, successes = 0,
-        uniques = 0, look_at = 0, sample_at = 0, length_ms = tonumber(settings.seconds) * 1000,
+        parent = settings.parent, uniques = 0, beat_at = 0, look_at = 0, sample_at = 0,
+        length_ms = tonumber(settings.seconds) * 1000,
     }, Worker)
     self.notes = assert(io.open(settings.notes, "w"))
     self.notes:setvbuf "line"
@@ -256,9 +267,10 @@ local function new(settings)
     return self
 end
 
---- The worker's program. `settings`: name, number, loop, url, seconds, seed, notes and book (paths).
+--- The worker's program. `settings`: name, number, loop, url, seconds, seed, parent (the main
+--- program's process), notes and book (paths).
 function M.main(settings)
-    process.alarm(tonumber(settings.seconds) + GRACE_S)
+    process.alarm(HUNG_S)
     math.randomseed(tonumber(settings.seed))
     local self = new(settings)
     self:note("pid %d", assert(io.open "/proc/self/stat"):read "*n")
@@ -274,7 +286,8 @@ function M.main(settings)
     if not self.loop.blocks then
         tasks[#tasks + 1] = function() self:watch() end
     end
-    self:run(tasks, self.length_ms + GRACE_S * 500)
+    self:run(tasks, self.length_ms + LAST_CALLS_MS)
+    process.alarm(HUNG_S)
     self:run({ function() self:close() end }, 15000)
     self:note("last %.1f", self.last_success or 0)
     self:note("calls %d %d", self.calls, self.successes)
