@@ -114,7 +114,8 @@ demo: ## Install what is missing, build, and show tidepool at work on a throwawa
 deps: ## Install what building, testing and checking need (Debian: root or sudo; elsewhere: say what is missing)
 	@spec/support/deps.sh demo test luas lint fuzz
 
-include spec/support/test.mk spec/support/lint.mk spec/support/bench.mk spec/support/openresty.mk spec/support/fuzz.mk
+include spec/support/test.mk spec/support/lint.mk spec/support/bench.mk spec/support/openresty.mk spec/support/fuzz.mk \
+	spec/support/soak.mk
 
 install: all ## Install the Lua module under PREFIX (or LUA_LIBDIR and LUA_SHAREDIR)
 	install -d '$(DESTDIR)$(LUA_LIBDIR)/tidepool' '$(DESTDIR)$(LUA_SHAREDIR)'

@@ -1,5 +1,5 @@
 --- Lua programs in processes of their own, for what only a fresh environment or a whole process can show.
-local portable = require "spec.support.portable"
+local compat = require "tidepool.compat"
 local server = require "spec.support.server"
 
 local M = {}
@@ -22,7 +22,7 @@ local function command_of(path, environment, arguments)
     for name, value in pairs(environment or {}) do
         words[#words + 1] = quote(name .. "=" .. value)
     end
-    words[#words + 1] = quote(M.lua)
+    words[#words + 1] = quote(environment and environment.LUA or M.lua)
     words[#words + 1] = quote(path)
     for _, argument in ipairs(arguments or {}) do
         words[#words + 1] = quote(argument)
@@ -35,12 +35,12 @@ local function with_file(text, fn)
     local file = assert(io.open(path, "w"))
     file:write(text)
     file:close()
-    local results = portable.pack(pcall(fn, path))
+    local results = compat.pack(pcall(fn, path))
     os.remove(path)
     if not results[1] then
         error(results[2], 0)
     end
-    return portable.unpack(results, 2, results.n)
+    return compat.unpack(results, 2, results.n)
 end
 
 --- Runs the text of a Lua program to its end. Returns its standard output and error together and its exit code.
@@ -50,8 +50,9 @@ function M.run(text, environment, arguments)
     end)
 end
 
---- Starts a Lua program and returns a handle: handle:lines() has what it writes, handle:finish() waits for its end
---- and returns the rest of its output and its exit code. The program's standard input ends when the handle is closed.
+--- Starts a Lua program (by the Lua that environment.LUA names, if any) and returns a handle: handle:lines() has what
+--- it writes, handle:finish() waits for its end and returns the rest of its output and its exit code. The program's
+--- standard input ends when the handle is closed.
 function M.start(text, environment, arguments)
     local path = os.tmpname()
     local file = assert(io.open(path, "w"))

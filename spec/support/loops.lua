@@ -282,12 +282,22 @@ local function add_databases(loop)
     end
 end
 
-local function new(name)
+--- A loop by its name, with what the table of loops above has, for programs that are no tests. Or nil and why there is
+--- none.
+function M.bare(name)
     local made, loop = pcall(backends[name])
     if not made then
         return nil, loop:match "^[^\n]*"
     end
     loop.name = name
+    return loop
+end
+
+local function new(name)
+    local loop, why = M.bare(name)
+    if not loop then
+        return nil, why
+    end
     loop.pcall = M.pcall
     add_runs(loop)
     add_databases(loop)

@@ -53,6 +53,13 @@ static int process_wait(lua_State *L)
     return 2;
 }
 
+/* alarm(seconds): SIGALRM ends this process then, whatever it does. */
+static int process_alarm(lua_State *L)
+{
+    alarm((unsigned)luaL_checkinteger(L, 1));
+    return 0;
+}
+
 /* quit(code): ends the process without closing anything. */
 static int process_quit(lua_State *L)
 {
@@ -117,6 +124,8 @@ int luaopen_spec_support_process(lua_State *L)
     lua_setfield(L, -2, "fork");
     lua_pushcfunction(L, process_wait);
     lua_setfield(L, -2, "wait");
+    lua_pushcfunction(L, process_alarm);
+    lua_setfield(L, -2, "alarm");
     lua_pushcfunction(L, process_quit);
     lua_setfield(L, -2, "quit");
     lua_pushcfunction(L, process_limit_files);

@@ -21,7 +21,7 @@ test: ## Install what is missing, build, and run all tests against a throwaway P
 	@spec/support/deps.sh test
 	@spec/support/deps.sh luas || echo 'tidepool: the tests run on the Luas that are there'
 	@spec/support/deps.sh fuzz || echo 'tidepool: the fuzz targets run where clang is there'
-	@$(if $(filter file,$(origin LUA_VERSION)),MAKE='$(MAKE)' spec/support/test_luas.sh 5.4 fuzz $(other_luas),$(MAKE) run-tests)
+	@$(if $(filter file,$(origin LUA_VERSION)),MAKE='$(MAKE)' spec/support/test_luas.sh 5.4 soak fuzz $(other_luas),$(MAKE) run-tests)
 
 test-asan: ## The same tests under AddressSanitizer, LeakSanitizer and UndefinedBehaviorSanitizer
 	@spec/support/deps.sh test

@@ -2,7 +2,8 @@
 # Runs the tests on several Luas: test_luas.sh VERSION...
 #
 # The first one alone, as many of its tests measure time; then the others, three at a time, each beside a server of its
-# own. "fuzz" stands for a short run of the fuzz targets, which is beside them and takes what time they leave. The last line is the sum over all, the exit code says whether all is well.
+# own. "fuzz" stands for a short run of the fuzz targets, which is beside them and takes what time they leave, "soak" for
+# a minute of the soak. The last line is the sum over all, the exit code says whether all is well.
 set -uo pipefail
 
 make=${MAKE:-make}
@@ -12,7 +13,10 @@ trap 'rm -rf "$outputs"' EXIT
 trap 'exit 130' INT TERM HUP
 
 test_lua() {
-    if [ "$1" = fuzz ]; then "$make" fuzz-smoke; else "$make" LUA_VERSION="$1" run-tests; fi
+    case $1 in
+        fuzz | soak) "$make" "$1-smoke" ;;
+        *) "$make" LUA_VERSION="$1" run-tests ;;
+    esac
 }
 
 # The sum in an output; a run that ended without one counts as one failure.
@@ -24,7 +28,7 @@ test_lua "$first" 2>&1 | tee "$outputs/$first"
 
 at_most=3
 for version in "$@"; do
-    [ "$version" != fuzz ] || at_most=$((at_most + 1))
+    case $version in fuzz | soak) at_most=$((at_most + 1)) ;; esac
     while [ "$(jobs -rp | wc -l)" -ge "$at_most" ]; do wait -n; done
     test_lua "$version" >"$outputs/$version" 2>&1 &
 done
@@ -35,7 +39,10 @@ for version in "$@"; do
 done
 
 echo
-for version in "$first" "$@"; do echo "$([ "$version" = fuzz ] || echo lua)$version: $(sum_of "$outputs/$version")"; done
+for version in "$first" "$@"; do
+    case $version in fuzz | soak) name=$version ;; *) name=lua$version ;; esac
+    echo "$name: $(sum_of "$outputs/$version")"
+done
 echo
 for version in "$first" "$@"; do sum_of "$outputs/$version"; done |
     awk '{ p += $1; f += $3; s += $5 } END { print p " passed, " f " failed, " s " skipped"; exit f > 0 }'
