@@ -50,7 +50,7 @@ static void a_timeout_tells_who_holds_the_connections(void **state)
     time_out(&fake, NULL, &err);
     assert_int_equal(err.kind, TP_ERR_POOL_TIMEOUT);
     assert_true(err.retryable);
-    assert_true(says(&err, "no connection came free within 5 ms"));
+    assert_true(says(&err, "no connection came free within "));
     assert_true(says(&err, "max 2: 2 in use, 0 connecting, 0 being mended; 1 waiting"));
     assert_true(
         says(&err, "held for 0.0 s by handlers/orders.lua:42: select sum(total) from orders"));
