@@ -203,7 +203,7 @@ describe("a secret", function()
             is("validation", try(with, ask("select 1", 2)))
             is("database", try(with, ask("select $1::int", "no number")))
             is("connection", try(with, ask "select pg_terminate_backend(pg_backend_pid())"))
-            is("pool_timeout", try({ url = TCP, log = noisy, pool = { min = 0, max = 2, acquire_timeout_ms = 50 } },
+            is("pool_timeout", try({ url = TCP, log = noisy, pool = { min = 0, max = 2, acquire_timeout_ms = 5000 } },
                 function(db)
                     local a, b = assert(db:acquire()), assert(db:acquire())
                     show(a) show(b)
