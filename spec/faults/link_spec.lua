@@ -288,7 +288,7 @@ describe("a link that is odd", function()
     end)
 
     it("in that no new one can be had serves from those there are, and others when it can again", function()
-        with_link({ retry = { base_ms = 10, max_ms = 50 } }, function(db, link)
+        with_link({ retry = { base_ms = 10, max_ms = 50 }, breaker = { failures = 0 } }, function(db, link)
             local conn = assert(db:acquire())
             link:refuse()
             assert.equal(1, conn:value "select 1")
