@@ -128,14 +128,6 @@ static const struct tp_pool_vtable connections = {
     .look = look_at_connection,
     .close = close_connection,
     .socket = dup_socket,
-};
-
-static const struct tp_pool_vtable connections_by_permit = {
-    .open = open_connection,
-    .step = step_connection,
-    .look = look_at_connection,
-    .close = close_connection,
-    .socket = dup_socket,
     .permit = permit_connections,
 };
 
@@ -169,6 +161,7 @@ static struct tp_pool_limits limits_of(const struct tp_settings *settings)
         .health_interval_us = settings->health_interval_us,
         .connect_base_us = settings->retry_base_us,
         .connect_max_us = settings->retry_max_us,
+        .by_permit = settings->asks_password,
         .adaptive = settings->pool_adaptive,
         .retry_percent = settings->retry_budget,
         .breaker_failures = settings->breaker_failures,
@@ -222,9 +215,8 @@ struct tp_database *tp__database_open(tp_config *config, struct tp_error *err)
         tp__error_set(err, TP_ERR_MEMORY, "out of memory for a pool");
         return NULL;
     }
-    const struct tp_pool_vtable *vtable =
-        settings->asks_password ? &connections_by_permit : &connections;
-    if (tp__pool_new(&database->pool, &limits, vtable, database, free_database, err) != TP_OK) {
+    if (tp__pool_new(&database->pool, &limits, &connections, database, free_database, err) !=
+        TP_OK) {
         tp__budget_free(budget);
         tp__shelf_deinit(&database->shelf);
         free(database);

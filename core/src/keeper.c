@@ -19,9 +19,6 @@
 #include "pool_budget.h"
 
 enum {
-    /* A caller who waits sees another attempt at least this often, whatever the
-     * backoff has grown to, so that a server that came back is found soon. */
-    CONNECT_AGAIN_US = 500 * 1000,
     SLEEP_AT_MOST_US = 60 * 1000 * 1000,
     /* A connection that was given back and is cleared or rolled back takes one round trip: who
      * waits is served by it sooner than by a new one, unless it takes longer than this. */
@@ -313,7 +310,7 @@ static void connect_failed(struct tp_slot *slot, const struct tp_error *err)
 /* Where a permit is needed, nothing is begun that nobody waits for. */
 static int permitted_locked(tp_pool *pool, int wanted, int64_t now)
 {
-    if (pool->vtable->permit == NULL)
+    if (!pool->limits.by_permit)
         return wanted;
     int demand = pool->waiting - pool->counts[TP_SLOT_OPENING];
     demand = demand < 0 ? 0 : demand < wanted ? demand : wanted;

@@ -88,8 +88,8 @@ struct tp_pool_vtable {
      * too, or TP_BUDGET_ENDED or _UNSEEN. NULL: it always has. Asked for only when there is a
      * budget. */
     int (*socket)(void *connection);
-    /* What may be begun of `wanted` connections that callers wait for; without it all may, and
-     * also such as nobody waits for. Called under the pool's lock. */
+    /* With limits.by_permit: what may be begun of `wanted` connections that callers wait for.
+     * Called under the pool's lock. */
     struct tp_permit (*permit)(void *ctx, int wanted, int64_t now);
 };
 
@@ -99,11 +99,13 @@ struct tp_pool_limits {
     int events;                                                             /* 0: the default */
     int64_t idle_timeout_us, max_lifetime_us, max_uses, health_interval_us; /* 0: off */
     int64_t connect_base_us, connect_max_us; /* backoff between failed connects */
-    bool adaptive;                           /* between min and max as many as are of use */
-    int retry_percent;                       /* repetitions per 100 queries; 100: any number */
-    int breaker_failures;                    /* in a row, until callers fail fast; 0: never */
-    int64_t breaker_open_us;                 /* the longest time between tries then */
-    int64_t refused_base_us;                 /* backoff after wrong passwords; 0: the default */
+    bool by_permit;       /* connections are begun as vtable->permit says, and only such as somebody
+                             waits for; else all may be */
+    bool adaptive;        /* between min and max as many as are of use */
+    int retry_percent;    /* repetitions per 100 queries; 100: any number */
+    int breaker_failures; /* in a row, until callers fail fast; 0: never */
+    int64_t breaker_open_us; /* the longest time between tries then */
+    int64_t refused_base_us; /* backoff after wrong passwords; 0: the default */
 };
 
 /* See pool_breaker.h. */

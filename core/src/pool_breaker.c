@@ -96,7 +96,7 @@ void tp__breaker_failed_locked(tp_pool *pool, int64_t began, int64_t now)
     else
         breaker->asked_at = breaker->asked || pool->waiting > 0 ? when_asked(breaker, now) : now;
     /* Where the program makes passwords, the one after the first wrong one may be right. */
-    if (breaker->for_good && breaker->rounds == 1 && pool->vtable->permit != NULL)
+    if (breaker->for_good && breaker->rounds == 1 && pool->limits.by_permit)
         breaker->next_at = breaker->asked_at = now;
     breaker->asked = false;
     report_breaker_locked(pool, was_open);

@@ -218,22 +218,22 @@ local function commit(connection)
         return nil, failure.new("database", "the transaction was rolled back: a statement in it had failed")
     elseif err.kind == "connection" or err.kind == "timeout" then
         err.kind = "commit_unknown"
-        local lost = xact and { xact = xact, pid = pid, cause = err.message }
+        local sent = xact and { xact = xact, pid = pid, cause = err.message }
         err.message = "the connection was lost at COMMIT, which may have been carried out: " .. err.message
         err.retryable = false
-        return nil, err, lost
+        return nil, err, sent
     end
     return nil, err
 end
 
 -- Finds out what became of a COMMIT that was lost, on another connection. Returns what the block comes to.
 local function settle(db, done)
-    local lost, err = done.lost, done.err
-    if not lost or err.kind ~= "commit_unknown" then
+    local sent, err = done.sent, done.err
+    if not sent or err.kind ~= "commit_unknown" then
         return done
     end
-    local found = verdict.find(db, lost.xact, lost.pid)
-    err.verdict, err.xid = found, lost.xact:match "^%d+"
+    local found = verdict.find(db, sent.xact, sent.pid)
+    err.verdict, err.xid = found, sent.xact:match "^%d+"
     local state = db:_state()
     local message = ("the connection was lost at COMMIT of transaction %s: %s"):format(err.xid, found)
     state.logger:write("warning", message, { event = "verdict" })
@@ -244,7 +244,7 @@ local function settle(db, done)
         return { results = done.results }
     elseif found == "aborted" then
         err.kind = "connection"
-        err.message = "the connection was lost at COMMIT, and the transaction was rolled back: " .. lost.cause
+        err.message = "the connection was lost at COMMIT, and the transaction was rolled back: " .. sent.cause
         err.retryable = true
     end
     return done
@@ -265,10 +265,10 @@ local function run_once(connection, fn, begin, deadline)
         done.err = scope.check(deadline)
     end
     if done.err == nil and not done.raised then
-        local lost
-        ok, err, lost = commit(connection)
+        local sent
+        ok, err, sent = commit(connection)
         if not ok then
-            done = { err = err, results = done.results, lost = lost }
+            done = { err = err, results = done.results, sent = sent }
         end
         connection:_until(before)
     else
@@ -287,7 +287,7 @@ local function why_again(done, lost)
         return nil
     elseif err.retryable and err.code then
         return err.name
-    elseif lost and err.kind ~= "commit_unknown" then
+    elseif err.verdict == "aborted" or lost and err.kind ~= "commit_unknown" then
         return "connection lost"
     end
     return nil
