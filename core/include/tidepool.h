@@ -663,6 +663,71 @@ void tp_op_suspend(tp_op *op, int64_t deadline);
 void tp_op_set_tag(tp_op *op, void *tag);
 void *tp_op_tag(const tp_op *op);
 
+/* ------------------------------------------------------------ notifications */
+
+/* What hears of NOTIFY on some channels. All listeners of a pool share one connection besides
+ * those of pool.max, which the housekeeper makes with the first of them and closes with the last;
+ * pool.max_total counts it. After a loss it is made again. Where notifications may be missing,
+ * and nowhere else, a listener is told of a gap: when LISTEN is in force again, so that what is
+ * read from then on misses nothing. */
+typedef struct tp_listener tp_listener;
+
+/* What becomes of a notification that comes when nobody has taken `limit` others. */
+enum tp_overflow {
+    TP_OVERFLOW_GAP,    /* all that wait are dropped, and a gap stands for them */
+    TP_OVERFLOW_OLDEST, /* the oldest is dropped, and a gap stands in its place */
+    TP_OVERFLOW_NEWEST  /* it is dropped itself, and a gap stands behind the others */
+};
+
+struct tp_listening_to {
+    const char *const *channels; /* as they are, unquoted; at most 63 bytes each */
+    const size_t *lengths;
+    size_t count;
+    size_t limit; /* of notifications that wait */
+    enum tp_overflow overflow;
+};
+
+enum tp_gap {
+    TP_GAP_NONE,
+    TP_GAP_OVERFLOW, /* nobody took them in time */
+    TP_GAP_REPLACED, /* the connection was replaced: tp_pool_evict_all, tp_pool_reload_tls */
+    TP_GAP_LOST      /* the connection was lost */
+};
+const char *tp_gap_name(enum tp_gap gap);
+
+/* A notification, or a gap. */
+struct tp_note {
+    enum tp_gap gap; /* NONE: it is a notification */
+    int64_t dropped; /* of a gap: how many are missing, -1 when nobody knows */
+    const char *channel, *payload;
+    int backend_pid; /* who sent it */
+};
+
+/* Begins to listen; tp_op_listen tells when the server has. Never waits. Returns it with one
+ * reference. Errors: TP_ERR_VALIDATION (a channel), TP_ERR_POOL_CLOSED, TP_ERR_NOT_CONFIGURED,
+ * TP_ERR_CONNECTION, TP_ERR_MEMORY. Thread: any. */
+enum tp_status tp_listener_open(tp_listener **out, tp_share *share,
+                                const struct tp_listening_to *to,
+                                struct tp_error *err) TP_MUST_CHECK;
+/* It hears no more, and whoever waits with it is told so. Idempotent. Thread: any. */
+void tp_listener_close(tp_listener *listener);
+/* Whether it hears no more: it, its share or its pool was closed, or the process forked. */
+bool tp_listener_is_closed(tp_listener *listener);
+tp_listener *tp_listener_retain(tp_listener *listener);
+/* The last release closes and frees it. Thread: any. */
+void tp_listener_release(tp_listener *listener);
+/* Takes what came first; false: there is nothing. Texts are borrowed until the next call.
+ * Thread: one at a time. */
+bool tp_listener_take(tp_listener *listener, struct tp_note *out);
+
+/* Done when the server listens for all channels: what is sent from then on is heard.
+ * Errors: what the server said of it; TP_ERR_TIMEOUT; why no connection could be made. */
+void tp_op_listen(tp_op *op, tp_listener *listener, int64_t deadline);
+/* Done when there may be something to take; with `let_others`, not before the reactor has looked
+ * at all others. Errors: TP_ERR_TIMEOUT; TP_ERR_VALIDATION when the listener is closed, or
+ * TP_ERR_POOL_CLOSED. */
+void tp_op_hear(tp_op *op, tp_listener *listener, int64_t deadline, bool let_others);
+
 /* ----------------------------------------------------------------- reactors */
 
 /* What an event loop waits with for any number of operations: it has one descriptor, which
@@ -760,6 +825,8 @@ struct tp_stats {
     uint64_t rollbacks;                /* by return of an open transaction */
     uint64_t statements_prepared, statement_hits, statement_evictions;
     uint64_t errors_by_kind[TP_ERR_MEMORY + 1];
+    int listeners;          /* now */
+    uint64_t notifications; /* that came for them */
     struct tp_latency wait, connect, query;
 };
 void tp_pool_stats(tp_pool *pool, struct tp_stats *out); /* Thread: any */
@@ -801,7 +868,8 @@ enum tp_event_type {
     TP_EVENT_OVERFLOW,     /* events were dropped (limits.events); text says how many */
     TP_EVENT_TLS_RELOAD,   /* files of certificates have changed: text says whether what they
                               have now is used */
-    TP_EVENT_BREAKER       /* the breaker has opened or closed: text has "open" or "closed" */
+    TP_EVENT_BREAKER,      /* the breaker has opened or closed: text has "open" or "closed" */
+    TP_EVENT_GAP           /* listeners may have missed notifications: text has the reason */
 };
 const char *tp_event_name(enum tp_event_type type);
 

@@ -16,6 +16,7 @@
 
 #include "catalog.h"
 #include "config.h"
+#include "note.h"
 #include "poller.h"
 #include "statements.h"
 #include "tidepool.h"
@@ -173,6 +174,17 @@ int tp__conn_server_version(const struct tp_conn *conn);
  * it may be sent again on another connection. */
 bool tp__conn_was_unread(const struct tp_conn *conn);
 const struct tp_error *tp__conn_error(const struct tp_conn *conn);
+
+/* --- listening, by the housekeeper ------------------------------------------ */
+
+/* Sends LISTEN and UNLISTEN statements, or with an empty text the shortest round trip. */
+enum tp_status tp__conn_ask_to_listen(struct tp_conn *conn, const char *sql);
+/* Reads on. TP_WAIT: the answer is not complete yet; TP_DONE: nothing is under way (any more);
+ * TP_FAILED: it was refused, or the connection is lost. */
+enum tp_step tp__conn_hear(struct tp_conn *conn, int ready);
+/* Hands the next notification that has come to `take`, for the call; false: there is none.
+ * Also of a connection that was lost a moment ago. */
+bool tp__conn_next_note(struct tp_conn *conn, tp_note_fn *take, void *ctx);
 
 /* --- mending, by the housekeeper -------------------------------------------- */
 

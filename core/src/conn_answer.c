@@ -472,7 +472,7 @@ static enum tp_step step_wire(struct tp_conn *conn, bool readable)
 
 /* PQconsumeInput takes what it has room for. What is left in the socket will be announced
  * again; what OpenSSL has taken from there already would not be. */
-static bool consume(struct tp_conn *conn)
+bool tp__conn_consume(struct tp_conn *conn)
 {
     SSL *tls = PQsslStruct(conn->pg, "OpenSSL");
     do {
@@ -501,7 +501,7 @@ static enum tp_step step_libpq(struct tp_conn *conn, bool readable)
     }
     if (readable && conn->error.kind != TP_OK)
         look_for_reset(conn);
-    if (readable && !consume(conn))
+    if (readable && !tp__conn_consume(conn))
         return lose(conn, "reading from the server failed");
     return collect(conn);
 }

@@ -167,6 +167,8 @@ void tp__conn_on_error(void *ctx, const char *body, size_t len);
 unsigned tp__conn_setting_need(const char *name, const char *value);
 /* Whether libpq has heard of no other client_encoding; else the connection is lost. */
 bool tp__conn_keeps_utf8(struct tp_conn *conn);
+/* Has libpq read what there is. False: the connection was given up. */
+bool tp__conn_consume(struct tp_conn *conn);
 /* Gives up what came back of the last request. */
 void tp__conn_clear_answer(struct tp_conn *conn);
 

@@ -82,6 +82,8 @@ static enum tp_step step_chore(struct tp_conn *conn, enum tp_chore chore, int re
         return tp__conn_step_open(conn, err);
     case TP_CHORE_PING:
         return tp__conn_step_ping(conn, ready);
+    case TP_CHORE_HEAR:
+        return tp__conn_hear(conn, ready);
     case TP_CHORE_RESET:
         break;
     }
@@ -92,6 +94,8 @@ static enum tp_step step_connection(void *connection, enum tp_chore chore, int r
                                     struct tp_wait *wait, struct tp_error *err)
 {
     enum tp_step step = step_chore(connection, chore, ready, err);
+    if (step == TP_FAILED && chore == TP_CHORE_HEAR)
+        *err = *tp__conn_error(connection);
     wait->fd = tp__conn_fd(connection);
     wait->events = tp__conn_events(connection);
     wait->deadline = tp__conn_deadline(connection);
@@ -122,6 +126,16 @@ static void close_connection(void *connection, bool forked)
     tp__conn_close(connection, forked);
 }
 
+static bool ask_to_listen(void *connection, const char *sql)
+{
+    return tp__conn_ask_to_listen(connection, sql) == TP_OK;
+}
+
+static bool next_note(void *connection, tp_note_fn *take, void *ctx)
+{
+    return tp__conn_next_note(connection, take, ctx);
+}
+
 static const struct tp_pool_vtable connections = {
     .open = open_connection,
     .step = step_connection,
@@ -129,6 +143,8 @@ static const struct tp_pool_vtable connections = {
     .close = close_connection,
     .socket = dup_socket,
     .permit = permit_connections,
+    .ask = ask_to_listen,
+    .next_note = next_note,
 };
 
 /* --------------------------------------------------------------------- open */

@@ -32,6 +32,8 @@ const char *tp_event_name(enum tp_event_type type)
         return "breaker";
     case TP_EVENT_OVERFLOW:
         return "overflow";
+    case TP_EVENT_GAP:
+        return "gap";
     }
     return "";
 }

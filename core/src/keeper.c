@@ -15,6 +15,7 @@
 
 #include "clock.h"
 #include "error.h"
+#include "listen.h"
 #include "pool_breaker.h"
 #include "pool_budget.h"
 
@@ -242,18 +243,6 @@ static void connected_locked(struct tp_slot *slot, int64_t now)
     atomic_store(&slot->tx_state, TP_TX_IDLE);
 }
 
-/* A ping is no use: the connection goes back to its place among the idle ones. */
-static void rest_again_locked(struct tp_slot *slot)
-{
-    struct tp_list *head = &slot->pool->lists[TP_SLOT_IDLE], *before = head->prev;
-    while (before != head &&
-           TP_CONTAINER(before, struct tp_slot, link)->idle_since < slot->idle_since)
-        before = before->prev;
-    tp__slot_move_locked(slot, TP_SLOT_IDLE);
-    tp__list_remove(&slot->link);
-    tp__list_insert(before, &slot->link);
-}
-
 static void mended_locked(struct tp_slot *slot, int64_t now)
 {
     enum tp_close_reason why;
@@ -263,7 +252,7 @@ static void mended_locked(struct tp_slot *slot, int64_t now)
     else if (tp__slot_is_worn_locked(slot, now, &why))
         tp__slot_close_locked(slot, why);
     else if (slot->chore == TP_CHORE_PING && slot->pool->waiting == 0)
-        rest_again_locked(slot);
+        tp__slot_rest_again_locked(slot);
     else
         tp__pool_serve_locked(slot, tp__now_coarse());
 }
@@ -308,16 +297,18 @@ static void connect_failed(struct tp_slot *slot, const struct tp_error *err)
 }
 
 /* Where a permit is needed, nothing is begun that nobody waits for. */
-static int permitted_locked(tp_pool *pool, int wanted, int64_t now)
+static int permitted_locked(tp_pool *pool, int wanted, int to_listen, int64_t now)
 {
     if (!pool->limits.by_permit)
         return wanted;
-    int demand = pool->waiting - pool->counts[TP_SLOT_OPENING];
+    int demand = pool->waiting - pool->counts[TP_SLOT_OPENING] + to_listen;
     demand = demand < 0 ? 0 : demand < wanted ? demand : wanted;
     struct tp_permit permit = pool->vtable->permit(pool->ctx, demand, now);
     pool->permit_due = permit.until;
     if (permit.missing > 0) {
         tp__pool_ask_waiters_locked(pool, permit.missing);
+        if (to_listen > 0)
+            tp__listen_ask_locked(pool);
         pool->permit_due = earlier(pool->permit_due, now + ASK_OTHERS_US);
     }
     return permit.count;
@@ -332,6 +323,16 @@ static void tell_no_place_locked(tp_pool *pool, const struct tp_error *err)
     connect_failed_locked(slot, err);
 }
 
+/* Of what was granted, the one that listens gets the first: it is one for all who wait for it. */
+static int begin_granted_locked(tp_pool *pool, int granted)
+{
+    int64_t now = tp_now();
+    int begun = granted > 0 && tp__listen_wants_locked(pool, now) > 0;
+    if (begun > 0)
+        tp__listen_begin_locked(pool);
+    return begun + begin_connects_locked(pool, granted - begun, now);
+}
+
 /* Takes places in the budget without the pool's lock; how many connections are due may have
  * changed meanwhile. */
 static void begin_connects(tp_pool *pool)
@@ -340,13 +341,14 @@ static void begin_connects(tp_pool *pool)
     int granted = 0, begun = 0;
     pthread_mutex_lock(&pool->lock);
     int64_t now = pool->breaker.decided_at = tp_now();
-    int wanted = permitted_locked(pool, connects_due_locked(pool, now), now);
-    int demand = pool->waiting - pool->counts[TP_SLOT_OPENING];
+    int to_listen = tp__listen_wants_locked(pool, now);
+    int wanted = permitted_locked(pool, connects_due_locked(pool, now) + to_listen, to_listen, now);
+    int demand = pool->waiting - pool->counts[TP_SLOT_OPENING] + to_listen;
     pthread_mutex_unlock(&pool->lock);
     enum tp_status status = tp__pool_budget_take(pool, wanted, demand, &granted, &err);
     pthread_mutex_lock(&pool->lock);
     if (status == TP_OK)
-        begun = begin_connects_locked(pool, granted, tp_now());
+        begun = begin_granted_locked(pool, granted);
     else if (pool->counts[TP_SLOT_EMPTY] > 0)
         tell_no_place_locked(pool, &err);
     pthread_mutex_unlock(&pool->lock);
@@ -488,6 +490,7 @@ static int64_t next_pass_due(tp_pool *pool)
     if (pool->adaptive.on && pool->waiting > 0)
         due = earlier(due, pool->adaptive.window_began + TP_ADAPTIVE_WINDOW_US);
     due = earlier(due, tp__breaker_dismiss_due_locked(pool, now));
+    due = earlier(due, tp__listen_due_locked(pool));
     pthread_mutex_unlock(&pool->lock);
     return due;
 }
@@ -514,6 +517,7 @@ static void pass(tp_pool *pool)
     close_slots(pool);
     begin_connects(pool);
     step_slots(pool, rung);
+    tp__listen_pass(pool, rung);
 }
 
 static void *keeper_main(void *arg)
@@ -574,6 +578,9 @@ static void close_the_rest(tp_pool *pool)
         close_slots(pool);
         pthread_mutex_lock(&pool->lock);
     }
+    pthread_mutex_unlock(&pool->lock);
+    tp__listen_end(pool);
+    pthread_mutex_lock(&pool->lock);
     pool->keeper_started = false; /* from here on, whoever brings one back closes it */
     pthread_mutex_unlock(&pool->lock);
     tp__pool_budget_give(pool, unused);

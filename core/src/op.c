@@ -22,6 +22,7 @@
 
 #include "clock.h"
 #include "error.h"
+#include "listen.h"
 #include "op_impl.h"
 #include "registry.h"
 
@@ -65,6 +66,8 @@ static bool advance(tp_op *op, int ready)
         return step_backoff(op);
     case OP_DRAINING:
         return tp__op_step_draining(op);
+    case OP_HEARING:
+        return tp__op_step_hearing(op);
     default:
         return false;
     }
@@ -149,6 +152,7 @@ enum tp_step tp_op_step(tp_op *op, int ready)
     case OP_DONE:
         return TP_DONE;
     case OP_QUEUED:
+    case OP_HEARING:
         return op->ticket != 0 ? TP_PASSWORD : TP_WAIT;
     case OP_ENCODING:
         return TP_ENCODE;
@@ -202,7 +206,7 @@ int tp_op_events(const tp_op *op)
 int64_t tp_op_deadline(const tp_op *op)
 {
     bool bounded = op->state == OP_QUEUED || op->state == OP_CHECKING || op->state == OP_BACKOFF ||
-                   op->state == OP_STOPPING || op->state == OP_DRAINING;
+                   op->state == OP_STOPPING || op->state == OP_DRAINING || op->state == OP_HEARING;
     return bounded ? op->wait_until : op->deadline;
 }
 
@@ -254,10 +258,14 @@ void tp_op_abandon(tp_op *op)
         tp__pool_leave(op->pool, &op->waiter);
     else if (op->state == OP_DRAINING)
         tp__pool_leave_drain(op->pool, &op->waiter);
+    else if (op->state == OP_HEARING)
+        tp__listener_leave(op->listener, &op->waiter);
     else
         abandon_connection(op);
     tp__reactor_leave(op);
     tp__op_leave_lease(op);
+    tp_listener_release(op->listener);
+    op->listener = NULL;
     op->slot = NULL;
     op->conn = NULL;
     tp__op_forget_statement(op);
@@ -277,7 +285,7 @@ void tp_op_free(tp_op *op)
     free(op);
 }
 
-static void begin(tp_op *op, enum op_kind kind, int64_t deadline)
+void tp__op_begin(tp_op *op, enum op_kind kind, int64_t deadline)
 {
     tp_op_abandon(op);
     op->fork_count = tp__fork_count;
@@ -352,13 +360,13 @@ static bool borrow(tp_op *op, const tp_lease *lease)
 
 void tp_op_acquire(tp_op *op, int64_t deadline)
 {
-    begin(op, OP_ACQUIRE, deadline);
+    tp__op_begin(op, OP_ACQUIRE, deadline);
     tp__op_begin_acquire(op);
 }
 
 void tp_op_acquire_patiently(tp_op *op, int64_t deadline)
 {
-    begin(op, OP_ACQUIRE, deadline);
+    tp__op_begin(op, OP_ACQUIRE, deadline);
     op->waiter.patient = true;
     tp__op_begin_acquire(op);
 }
@@ -376,7 +384,7 @@ static void begin_request(tp_op *op, const tp_lease *lease)
 
 void tp_op_query(tp_op *op, const tp_lease *lease, const struct tp_query *query)
 {
-    begin(op, OP_QUERY, query->deadline);
+    tp__op_begin(op, OP_QUERY, query->deadline);
     op->query = *query;
     set_limits(op);
     if (!fits(op, query->sql_len))
@@ -387,7 +395,7 @@ void tp_op_query(tp_op *op, const tp_lease *lease, const struct tp_query *query)
 
 void tp_op_copy(tp_op *op, const tp_lease *lease, const struct tp_copy *copy)
 {
-    begin(op, OP_QUERY, copy->deadline);
+    tp__op_begin(op, OP_QUERY, copy->deadline);
     op->query = (struct tp_query){.sql = copy->sql,
                                   .sql_len = strlen(copy->sql),
                                   .deadline = copy->deadline,
@@ -404,7 +412,7 @@ void tp_op_copy(tp_op *op, const tp_lease *lease, const struct tp_copy *copy)
 void tp_op_pipeline(tp_op *op, const tp_lease *lease, const struct tp_item *items, size_t count,
                     bool repeated, int64_t deadline)
 {
-    begin(op, OP_PIPELINE, deadline);
+    tp__op_begin(op, OP_PIPELINE, deadline);
     op->query = (struct tp_query){.deadline = deadline};
     set_limits(op);
     for (size_t i = 0; i < (repeated ? 1 : count); i++) {
@@ -421,40 +429,8 @@ void tp_op_pipeline(tp_op *op, const tp_lease *lease, const struct tp_item *item
 
 void tp_op_ping(tp_op *op, const tp_lease *lease, int64_t deadline)
 {
-    begin(op, OP_PING, deadline);
+    tp__op_begin(op, OP_PING, deadline);
     begin_request(op, lease);
-}
-
-void tp_op_pause(tp_op *op, int64_t until)
-{
-    begin(op, OP_PAUSE, until);
-    op->wait_until = until;
-    op->state = OP_BACKOFF;
-}
-
-static void begin_draining(tp_op *op, enum op_kind kind, int64_t deadline)
-{
-    begin(op, kind, deadline);
-    op->waiter.share = NULL;
-    op->waiter.bell = op->seat.reactor != NULL ? tp__reactor_bell(op->seat.reactor) : NULL;
-    op->wait_until = deadline;
-    op->state = OP_DRAINING;
-}
-
-/* Of these two, the first step looks whether there is anything to wait for. */
-
-void tp_op_drain(tp_op *op, int64_t deadline)
-{
-    begin_draining(op, OP_DRAIN, deadline);
-    if (op->share != NULL && !tp__registry_begin_drain(op->share))
-        op->waiter.share = op->share;
-    (void)tp__pool_begin_drain(op->pool, &op->waiter);
-}
-
-void tp_op_suspend(tp_op *op, int64_t deadline)
-{
-    begin_draining(op, OP_SUSPEND, deadline);
-    (void)tp__pool_begin_suspend(op->pool, &op->waiter);
 }
 
 /* ------------------------------------------------------------------- getters */

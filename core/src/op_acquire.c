@@ -86,7 +86,7 @@ void tp__op_begin_acquire(tp_op *op)
     }
 }
 
-static uint64_t claim_password(const tp_op *op)
+uint64_t tp__op_claim_password(const tp_op *op)
 {
     if (!op->database->passwords.needed)
         return 0;
@@ -106,7 +106,7 @@ bool tp__op_step_queued(tp_op *op)
     }
     switch (tp__pool_poll(op->pool, &op->waiter, op->wait_until, &op->error)) {
     case TP_QUEUED:
-        op->ticket = claim_password(op);
+        op->ticket = tp__op_claim_password(op);
         return false;
     case TP_ACQUIRED:
         take_slot(op);
@@ -130,32 +130,11 @@ bool tp__op_step_checking(tp_op *op, int ready)
     return true;
 }
 
-bool tp__op_step_draining(tp_op *op)
-{
-    enum tp_status status;
-    bool suspends = op->kind == OP_SUSPEND;
-    bool waits = suspends ? tp__pool_is_suspending(op->pool, &op->waiter)
-                          : tp__pool_is_draining(op->pool, &op->waiter);
-    if (waits && tp_now() < op->wait_until)
-        return false;
-    if (suspends)
-        status = tp__pool_end_suspend(op->pool, &op->waiter, &op->error);
-    else
-        status = tp__pool_end_drain(op->pool, &op->waiter, &op->error);
-    if (op->share != NULL && !suspends)
-        tp_share_close(op->share);
-    if (status == TP_OK)
-        tp__op_finish(op, OP_DONE);
-    else
-        tp__op_fail(op);
-    return true;
-}
-
 void tp__op_park(tp_op *op)
 {
     if (op->state == OP_QUEUED && tp__pool_all_held_by_caller(op->pool))
         op->self_blocked = true;
-    else if (op->state == OP_QUEUED || op->state == OP_DRAINING)
+    else if (op->state == OP_QUEUED || op->state == OP_DRAINING || op->state == OP_HEARING)
         tp__pool_park(op->pool, &op->waiter, op->wait_until);
     else
         poll(NULL, 0, tp__poll_ms(op->wait_until, tp_now()));

@@ -25,11 +25,22 @@ enum op_state {
     OP_STOPPING,  /* no more of it is wanted; the rest is read or cancelled */
     OP_BACKOFF,   /* between two attempts, without a connection of its own; or all there is */
     OP_DRAINING,  /* others have connections of the pool that closes, or is suspended */
+    OP_HEARING,   /* with a listener */
     OP_DONE,
     OP_FAILED
 };
 
-enum op_kind { OP_ACQUIRE, OP_QUERY, OP_PING, OP_PIPELINE, OP_PAUSE, OP_DRAIN, OP_SUSPEND };
+enum op_kind {
+    OP_ACQUIRE,
+    OP_QUERY,
+    OP_PING,
+    OP_PIPELINE,
+    OP_PAUSE,
+    OP_DRAIN,
+    OP_SUSPEND,
+    OP_LISTEN, /* until the server listens */
+    OP_HEAR    /* until something is there to be taken */
+};
 
 struct tp_op {
     tp_pool *pool;
@@ -68,6 +79,9 @@ struct tp_op {
 
     struct tp_pipeline *pipeline; /* of OP_PIPELINE; see op_pipeline.c */
 
+    tp_listener *listener; /* of OP_LISTEN and OP_HEAR; counted */
+    bool lets_others;      /* go on before it looks */
+
     int64_t rows, bytes;           /* taken in this attempt */
     int64_t most_rows, most_bytes; /* INT64_MAX: any number */
     bool over_limit;
@@ -87,6 +101,9 @@ void tp__op_bound(tp_op *op);
 /* So much time from now on, as far as the lease has it. */
 void tp__op_grant(tp_op *op, int64_t us);
 
+/* Whatever was under way is abandoned. */
+void tp__op_begin(tp_op *op, enum op_kind kind, int64_t deadline);
+
 /* --- op_acquire.c: getting a connection ------------------------------------- */
 
 /* Takes an idle connection, or joins the queue. */
@@ -94,8 +111,14 @@ void tp__op_begin_acquire(tp_op *op);
 /* These return whether the state has changed. */
 bool tp__op_step_queued(tp_op *op);
 bool tp__op_step_checking(tp_op *op, int ready);
+/* The ticket of the password that is missing for the connection that it waits for, or 0. */
+uint64_t tp__op_claim_password(const tp_op *op);
+
+/* --- op_wait.c ---------------------------------------------------------------- */
+
 /* The end of a pool, or its suspension. */
 bool tp__op_step_draining(tp_op *op);
+bool tp__op_step_hearing(tp_op *op);
 
 /* --- op_statement.c: asking, and what comes of it ---------------------------- */
 

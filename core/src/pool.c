@@ -6,6 +6,7 @@
 #include "clock.h"
 #include "error.h"
 #include "keeper.h"
+#include "listen.h"
 #include "pool_breaker.h"
 #include "pool_budget.h"
 #include "pool_report.h"
@@ -32,6 +33,18 @@ void tp__slot_move_locked(struct tp_slot *slot, enum tp_slot_state to)
 int tp__pool_total_locked(const tp_pool *pool)
 {
     return pool->limits.max - pool->counts[TP_SLOT_EMPTY];
+}
+
+/* A ping is no use: the connection goes back to its place among the idle ones. */
+void tp__slot_rest_again_locked(struct tp_slot *slot)
+{
+    struct tp_list *head = &slot->pool->lists[TP_SLOT_IDLE], *before = head->prev;
+    while (before != head &&
+           TP_CONTAINER(before, struct tp_slot, link)->idle_since < slot->idle_since)
+        before = before->prev;
+    tp__slot_move_locked(slot, TP_SLOT_IDLE);
+    tp__list_remove(&slot->link);
+    tp__list_insert(before, &slot->link);
 }
 
 void *tp__slot_take_connection_locked(struct tp_slot *slot)
@@ -168,6 +181,7 @@ void tp__share_shut_locked(struct tp_share *share)
     tp_pool *pool = share->pool;
     struct tp_list *node, *following;
     atomic_store(&share->closed, true);
+    tp__listen_shut_locked(pool, share);
     TP_LIST_EACH(node, following, &pool->waiters)
     {
         struct tp_waiter *waiter = TP_CONTAINER(node, struct tp_waiter, link);
@@ -269,9 +283,8 @@ enum tp_acquired tp__pool_acquire(tp_pool *pool, struct tp_waiter *waiter, struc
 
     tp__pool_lock(pool);
     if (!pool->configured) {
-        how = refuse(err, TP_ERR_NOT_CONFIGURED,
-                     "the database is not configured: set DATABASE_URL or DB_HOST, or give "
-                     "tidepool.open a url");
+        (void)tp__report_unconfigured(err);
+        how = TP_REFUSED;
     } else if (is_closed_for_locked(pool, waiter->share)) {
         tp__report_refusal_locked(pool, TP_ERR_POOL_CLOSED, err);
         how = TP_REFUSED;

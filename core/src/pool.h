@@ -30,6 +30,7 @@
 #include "budget.h"
 #include "events.h"
 #include "list.h"
+#include "note.h"
 #include "stats.h"
 #include "tidepool.h"
 #include "wake.h"
@@ -57,9 +58,10 @@ struct tp_wait {
 
 /* What the housekeeper does with a connection. */
 enum tp_chore {
-    TP_CHORE_OPEN, /* connect */
-    TP_CHORE_PING, /* one round trip, to see that it lives */
-    TP_CHORE_RESET /* cancel what runs, roll back what is open */
+    TP_CHORE_OPEN,  /* connect */
+    TP_CHORE_PING,  /* one round trip, to see that it lives */
+    TP_CHORE_RESET, /* cancel what runs, roll back what is open */
+    TP_CHORE_HEAR   /* of the one that listens: read on; see listen.h */
 };
 
 /* How many connections may be begun now; and what is missing for others. */
@@ -91,6 +93,9 @@ struct tp_pool_vtable {
     /* With limits.by_permit: what may be begun of `wanted` connections that callers wait for.
      * Called under the pool's lock. */
     struct tp_permit (*permit)(void *ctx, int wanted, int64_t now);
+    /* Of the connection that listens, see conn.h. False: it is lost; the next step says why. */
+    bool (*ask)(void *connection, const char *sql);
+    bool (*next_note)(void *connection, tp_note_fn *take, void *ctx);
 };
 
 struct tp_pool_limits {
@@ -242,6 +247,8 @@ struct tp_pool {
     uint64_t returned, handed; /* leases; those that somebody waited for */
     int64_t retry_credit;      /* in hundredths of a repetition */
 
+    struct tp_listening *listening; /* guarded by lock; listen.h; NULL: nobody has listened yet */
+
     struct tp_events events;
     struct tp_reader reader; /* of whoever has no share */
 };
@@ -359,6 +366,8 @@ static inline void tp__pool_lock(tp_pool *pool)
 /* --- for keeper.c: the caller holds the lock ------------------------------ */
 
 void tp__slot_move_locked(struct tp_slot *slot, enum tp_slot_state to);
+/* One that was pinged goes back to its place among the idle ones. */
+void tp__slot_rest_again_locked(struct tp_slot *slot);
 /* To the list of those that the housekeeper closes. */
 void tp__slot_close_locked(struct tp_slot *slot, enum tp_close_reason reason);
 /* The connection, to be closed by the caller: a child that is forked meanwhile must not

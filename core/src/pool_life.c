@@ -7,6 +7,7 @@
 #include "clock.h"
 #include "error.h"
 #include "keeper.h"
+#include "listen.h"
 #include "pool_breaker.h"
 #include "pool_budget.h"
 
@@ -125,6 +126,7 @@ void tp_pool_release(tp_pool *pool)
         pool->free_ctx(pool->ctx);
     tp__wake_release(pool->wake);
     tp__events_deinit(&pool->events);
+    tp__listen_free(pool);
     pthread_mutex_destroy(&pool->lock);
     free(pool->slots);
     free(pool);
@@ -149,6 +151,7 @@ static void start_afresh(tp_pool *pool)
     for (int i = 0; i < pool->limits.max; i++)
         start_slot_afresh(pool, &pool->slots[i]);
     init_slots(pool);
+    tp__listen_forked(pool);
     tp__breaker_init(&pool->breaker, &pool->limits);
     pool->suspended = false;
     tp__budget_forked(pool->budget); /* after their sockets: see budget_table.h */
@@ -186,6 +189,7 @@ void tp_pool_close(tp_pool *pool)
     pool->closed = true;
     if (first) {
         tp__pool_refuse_locked(pool, TP_ERR_POOL_CLOSED, true);
+        tp__listen_shut_locked(pool, NULL);
         struct tp_list *node, *following;
         TP_LIST_EACH(node, following, &pool->lists[TP_SLOT_IDLE])
         tp__slot_close_locked(TP_CONTAINER(node, struct tp_slot, link), TP_CLOSE_POOL_CLOSED);
@@ -249,6 +253,7 @@ bool tp__pool_begin_drain(tp_pool *pool, struct tp_waiter *waiter)
     } else if (!pool->closed) {
         pool->draining = true;
         tp__pool_refuse_locked(pool, TP_ERR_POOL_CLOSED, true);
+        tp__listen_shut_locked(pool, NULL);
         tp__pool_report_state_locked(pool);
     }
     bool waits = join_drain_locked(pool, waiter);

@@ -6,6 +6,7 @@
 
 #include "clock.h"
 #include "error.h"
+#include "listen.h"
 #include "pool_breaker.h"
 #include "pool_budget.h"
 
@@ -151,6 +152,13 @@ void tp__report_self_blocked(tp_pool *pool, struct tp_error *err)
     pthread_mutex_unlock(&pool->lock);
 }
 
+enum tp_status tp__report_unconfigured(struct tp_error *err)
+{
+    return tp__error_set(err, TP_ERR_NOT_CONFIGURED,
+                         "the database is not configured: set DATABASE_URL or DB_HOST, or give "
+                         "tidepool.open a url");
+}
+
 void tp__report_refusal_locked(const tp_pool *pool, enum tp_status status, struct tp_error *err)
 {
     if (status == TP_ERR_POOL_CLOSED)
@@ -233,6 +241,7 @@ void tp_pool_stats(tp_pool *pool, struct tp_stats *out)
     out->limit = pool->adaptive.limit;
     out->min = pool->limits.min;
     out->breaker = tp__breaker_state_locked(pool);
+    out->listeners = tp__listen_count_locked(pool);
     tp__histogram_summary(&pool->wait_times, &out->wait);
     tp__histogram_summary(&pool->connect_times, &out->connect);
     tp__histogram_summary(&pool->query_times, &out->query);

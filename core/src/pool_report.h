@@ -10,6 +10,8 @@
 void tp__report_timeout_locked(const tp_pool *pool, int64_t waited_us, struct tp_error *err);
 /* The caller holds every connection itself. Takes the lock. */
 void tp__report_self_blocked(tp_pool *pool, struct tp_error *err);
+/* Nothing says where the server is. Returns TP_ERR_NOT_CONFIGURED. */
+enum tp_status tp__report_unconfigured(struct tp_error *err);
 /* The error of a waiter that was refused with this status. */
 void tp__report_refusal_locked(const tp_pool *pool, enum tp_status status, struct tp_error *err);
 

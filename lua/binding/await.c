@@ -3,6 +3,7 @@
 #include "call.h"
 #include "client.h"
 #include "copy.h"
+#include "listener.h"
 #include "stream.h"
 
 /* Addresses in the registry: the await function; the hubs by reactor, weakly; the coroutine
@@ -60,7 +61,7 @@ void tpb_set_awaited(lua_State *L, const struct tpb_awaited *methods)
     }
 }
 
-/* Of a database, a connection, a stream or a COPY at index 1. */
+/* Of a database, a connection, a stream, a COPY or a listener at index 1. */
 static struct tpb_db *db_of(lua_State *L)
 {
     struct tpb_db *db = tpb_client_db(L, 1);
@@ -68,6 +69,8 @@ static struct tpb_db *db_of(lua_State *L)
         db = tpb_stream_db(L, 1);
     if (db == NULL)
         db = tpb_copy_db(L, 1);
+    if (db == NULL)
+        db = tpb_listener_db(L, 1);
     return db != NULL ? db : tpb_db_check(L, 1);
 }
 

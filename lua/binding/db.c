@@ -10,6 +10,7 @@
 #include "copy.h"
 #include "error.h"
 #include "errors.h"
+#include "listener.h"
 #include "pipeline.h"
 #include "report.h"
 #include "stream.h"
@@ -479,6 +480,7 @@ void tpb_db_open(lua_State *L)
     tpb_tls_set_methods(L);
     tpb_report_set_methods(L);
     tpb_suspend_set_methods(L);
+    tpb_listener_set_listen(L);
     lua_pushvalue(L, -1);
     lua_setfield(L, -3, "__index");
     lua_remove(L, -2);

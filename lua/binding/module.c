@@ -11,6 +11,7 @@
 #include "error.h"
 #include "errors.h"
 #include "lazy.h"
+#include "listener.h"
 #include "owner.h"
 #include "password.h"
 #include "stream.h"
@@ -185,6 +186,8 @@ TPB_EXPORT int luaopen_tidepool_core(lua_State *L)
     tpb_lazy_open(L);
     tpb_stream_open(L);
     lua_setfield(L, -2, "stream_methods");
+    tpb_listener_open(L);
+    lua_setfield(L, -2, "listener_methods");
     tpb_errors_open(L);
     lua_setfield(L, -2, "error_meta");
     tpb_client_open(L);

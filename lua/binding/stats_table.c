@@ -67,6 +67,8 @@ static void set_counters(lua_State *L, const struct tp_stats *stats)
     set_count(L, "statements_prepared", stats->statements_prepared);
     set_count(L, "statement_hits", stats->statement_hits);
     set_count(L, "statement_evictions", stats->statement_evictions);
+    set_count(L, "listeners", (uint64_t)stats->listeners);
+    set_count(L, "notifications", stats->notifications);
     double good = (double)(stats->queries - stats->query_failures);
     lua_pushnumber(L, stats->queries > 0 ? good / (double)stats->queries : 1.0);
     lua_setfield(L, -2, "success_rate");

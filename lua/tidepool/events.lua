@@ -18,6 +18,7 @@ local names = {
     tls_expiring = true, -- a certificate ends soon; told once a day
     tls_reload = true, -- files of certificates have changed; message tells whether they are used
     breaker = true,  -- calls fail fast from now on ("open"), or wait again ("closed")
+    gap = true,      -- listeners may have missed notifications; message has the reason
     overflow = true, -- events were dropped since nobody took them; message has how many
     verdict = true,  -- what became of a COMMIT whose connection was lost: {verdict =, xid =}
     query = true,    -- a query has ended: {sql =, parameters =, duration_ms =, error =}

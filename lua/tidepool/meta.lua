@@ -9,7 +9,7 @@
 ---@alias tidepool.breaker_state "closed"|"open"|"half_open"
 ---@alias tidepool.event_name
 ---| "connect"|"remove"|"error"|"retry"|"state"|"notice"|"rollback"|"breaker"|"leak"
----| "tls_expiring"|"tls_reload"|"overflow"|"verdict"|"query"
+---| "tls_expiring"|"tls_reload"|"overflow"|"gap"|"verdict"|"query"
 ---@alias tidepool.transaction_state "idle"|"active"|"open"|"failed"|"unknown"|"inherited"
 ---@alias tidepool.error_kind
 ---| "database" # the server refused or failed a statement
@@ -69,6 +69,48 @@ local stream = {}
 
 ---Ends the reading; needed before Lua 5.4 when a loop over `each` is left early.
 function stream:close() end
+
+-- ------------------------------------------------------------ notifications
+
+---A notification; or, with gap = true, the place where some may be missing.
+---@class tidepool.note
+---@field channel? string
+---@field payload? string
+---@field backend_pid? integer # who sent it
+---@field gap? true
+---@field reason? "lost"|"replaced"|"overflow" # of a gap
+---@field dropped? integer # of a gap: how many are missing, when that is known
+
+---@class tidepool.listen_options
+---@field limit? integer # how many notifications may wait; 10000
+---@field overflow? "gap"|"oldest"|"newest" # what is dropped of more: all, the oldest, or the one that comes
+---@field timeout_ms? number # how long to wait for the server; pool.acquire_timeout_ms
+
+---@class tidepool.listener
+local listener = {}
+
+---Waits for the next notification or gap; without a time for as long as it takes.
+---@param timeout_ms? number
+---@return tidepool.note? note
+---@return tidepool.error? err
+function listener:next(timeout_ms) end
+
+---For a generic for, until the listener or its pool is closed.
+---@return fun(): tidepool.note?
+function listener:each() end
+
+---Calls fn with each notification and gap until it returns false, or the listener or its pool is closed.
+---@param fn fun(note: tidepool.note): any
+---@return true
+function listener:run(fn) end
+
+---Whether it hears no more: it or its pool was closed, or the process was forked.
+---@return boolean
+function listener:is_closed() end
+
+---Hears no more; whoever waits with it is told.
+---@return true
+function listener:close() end
 
 -- ----------------------------------------------------------------- options
 
@@ -293,6 +335,8 @@ function stream:close() end
 ---@field statements_prepared integer
 ---@field statement_hits integer
 ---@field statement_evictions integer
+---@field listeners integer # now
+---@field notifications integer # that came for listeners
 ---@field success_rate number # of queries, 0 to 1
 ---@field closed tidepool.closed
 ---@field errors table<string, integer> # by kind
@@ -451,6 +495,13 @@ local executor = {}
 ---@return tidepool.rows? rows
 ---@return tidepool.error? err
 function executor:query(sql, ...) end
+
+---Sends a notification; in a transaction, when it is committed.
+---@param channel string # at most 63 bytes
+---@param payload? string|number # less than 8000 bytes
+---@return true? sent
+---@return tidepool.error? err
+function executor:notify(channel, payload) end
 
 ---The first row of a statement, nil when there is none.
 ---@param sql tidepool.sql
@@ -627,6 +678,13 @@ function db:release(conn) end
 ---@param options? number|tidepool.with_options # a number is timeout_ms
 ---@return any ... # what fn returns, or nil and an error
 function db:with(fn, options) end
+
+---Hears of what is sent to these channels from now on; waits until the server listens.
+---@param channels string|string[] # as they are, unquoted
+---@param options? tidepool.listen_options
+---@return tidepool.listener? listener
+---@return tidepool.error? err
+function db:listen(channels, options) end
 
 ---Gives a type a codec of the program's.
 ---@param definition tidepool.type_definition

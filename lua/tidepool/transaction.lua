@@ -106,7 +106,7 @@ function Transaction:__tostring()
 end
 
 for _, name in ipairs {
-    "query", "one", "value", "exec", "script", "query_many", "_pipeline", "copy_in", "copy_out",
+    "query", "one", "value", "exec", "script", "query_many", "_pipeline", "copy_in", "copy_out", "notify",
 } do
     Transaction[name] = function(self, ...)
         if self.ended then

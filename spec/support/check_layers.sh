@@ -6,9 +6,9 @@ cd "$(dirname "$0")/../.." || exit 2
 
 layers=(
     "error clock list buf text wake bell errand adaptive"
-    "poller budget config options url tls sqlstate backoff stats types codec catalog columns description statements sqltext stale events resolve"
+    "poller budget config options url tls sqlstate backoff stats types codec catalog columns description statements sqltext stale events note resolve"
     "conn result wire beacon"
-    "pool share keeper password"
+    "pool share keeper listen password"
     "op reactor drive database registry shutdown"
 )
 libpq="conn result config tls" # who may include libpq-fe.h

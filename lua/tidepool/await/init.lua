@@ -216,6 +216,7 @@ wrap(core.db_methods)
 wrap(core.connection_methods)
 wrap(core.stream_methods)
 wrap(core.copy_methods)
+wrap(core.listener_methods)
 
 --- db:each(sql, ...): rows one by one, in constant memory.
 -- @return for a generic for: an iterator, two nils and the stream, which has a method close
