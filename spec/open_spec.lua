@@ -305,6 +305,7 @@ describe("a database that is not configured", function()
         print("transaction", kind(db:transaction(print)))
         print("ping", kind(db:ping()))
         print("wait_ready", kind(db:wait_ready(2000)))
+        print("listen", kind(db:listen("a")))
         print("fast", require("tidepool.core").now() - began < 500)
         print("drain", db:drain(100))
         db:close()
@@ -316,7 +317,7 @@ describe("a database that is not configured", function()
         assert.truthy(output:find("lines\t1\twarning: the database is not configured", 1, true), output)
         assert_has(output, "state", "unconfigured\tfalse\tfalse\tfalse")
         for _, call in ipairs {
-            "query", "one", "value", "exec", "script", "acquire", "with", "transaction", "wait_ready",
+            "query", "one", "value", "exec", "script", "acquire", "with", "transaction", "wait_ready", "listen",
         } do
             assert_has(output, call, "nil\tnot_configured")
         end

@@ -237,6 +237,7 @@ static void connected_locked(struct tp_slot *slot, int64_t now)
     pool->totals.connects++;
     tp__histogram_record(&pool->connect_times, now - slot->opened_at);
     tp__breaker_connected_locked(pool);
+    tp__listen_hurry_locked(pool, now);
     slot->uses = 0;
     slot->checked_at = now;
     slot->expires_at = draw_expiry_locked(pool, now);

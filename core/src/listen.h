@@ -39,6 +39,8 @@ void tp__listen_forked(tp_pool *pool);
 
 /* How many connections are to be made now: 0 or 1. */
 int tp__listen_wants_locked(const tp_pool *pool, int64_t now);
+/* The server is there: if it was not when it was tried last, it is tried again at once. */
+void tp__listen_hurry_locked(tp_pool *pool, int64_t now);
 /* One may be. */
 void tp__listen_begin_locked(tp_pool *pool);
 void tp__listen_pass(tp_pool *pool, bool rung);

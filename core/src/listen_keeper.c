@@ -425,6 +425,12 @@ int tp__listen_wants_locked(const tp_pool *pool, int64_t now)
            !pool->closed && !pool->draining && !pool->suspended && now >= listening->next_at;
 }
 
+void tp__listen_hurry_locked(tp_pool *pool, int64_t now)
+{
+    if (pool->listening != NULL && pool->listening->next_at > now)
+        pool->listening->next_at = now;
+}
+
 void tp__listen_begin_locked(tp_pool *pool)
 {
     struct tp_listening *listening = pool->listening;

@@ -15,7 +15,7 @@ programs = $(if $(filter 5.4,$(LUA_VERSION)),$(core_tests) $(binding_tests)) \
 # The other Luas whose headers are here.
 other_luas = $(foreach v,5.1 5.2 5.3 5.5 jit,$(shell $(PKG_CONFIG) --exists lua$(v) 2>/dev/null && echo $(v)))
 
-.PHONY: test test-asan test-tsan coverage spec quote-soak test-programs run-tests
+.PHONY: test test-asan test-tsan coverage spec quote-soak listen-soak test-programs run-tests
 
 test: ## Install what is missing, build, and run all tests against a throwaway PostgreSQL (LUA_VERSION=5.1: of that Lua)
 	@spec/support/deps.sh test
@@ -42,6 +42,9 @@ spec: ## Run one test file: make spec FILE=spec/pool_spec.lua (ARGS='--filter=wo
 
 quote-soak: ## A million random identifiers and literals to the server and back (COUNT=10000000 SEED=1)
 	@TIDEPOOL_TEST_DEADLINE=36000 COUNT=$(or $(COUNT),1000000) $(if $(SEED),SEED=$(SEED)) $(MAKE) run-tests FILE=spec/quote_spec.lua
+
+listen-soak: ## A hundred thousand notifications while the server is restarted (COUNT=1000000 SENDERS=8)
+	@TIDEPOOL_TEST_DEADLINE=36000 COUNT=$(or $(COUNT),100000) SENDERS=$(or $(SENDERS),4) $(MAKE) run-tests FILE=spec/listen_soak_spec.lua
 
 run-tests:
 	@$(MAKE) -s $(parallel) all test-programs
