@@ -321,7 +321,7 @@ loops.each(function(loop)
             loop.spawn(function()
                 while taken < 20000 do
                     turns = turns + 1
-                    loop.sleep(0)
+                    loop.sleep(1)
                 end
             end)
             while taken < 20000 do
