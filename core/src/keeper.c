@@ -319,23 +319,15 @@ static int permitted_locked(tp_pool *pool, int wanted, int to_listen, int64_t no
 static void tell_no_place_locked(tp_pool *pool, const struct tp_error *err)
 {
     struct tp_list *first = tp__list_first(&pool->lists[TP_SLOT_EMPTY]);
+    if (first == NULL)
+        return;
     struct tp_slot *slot = TP_CONTAINER(first, struct tp_slot, link);
     slot->opened_at = tp_now();
     connect_failed_locked(slot, err);
 }
 
-/* Of what was granted, the one that listens gets the first: it is one for all who wait for it. */
-static int begin_granted_locked(tp_pool *pool, int granted)
-{
-    int64_t now = tp_now();
-    int begun = granted > 0 && tp__listen_wants_locked(pool, now) > 0;
-    if (begun > 0)
-        tp__listen_begin_locked(pool);
-    return begun + begin_connects_locked(pool, granted - begun, now);
-}
-
 /* Takes places in the budget without the pool's lock; how many connections are due may have
- * changed meanwhile. */
+ * changed meanwhile. Of what is granted, the one that listens gets the first. */
 static void begin_connects(tp_pool *pool)
 {
     struct tp_error err;
@@ -346,11 +338,13 @@ static void begin_connects(tp_pool *pool)
     int wanted = permitted_locked(pool, connects_due_locked(pool, now) + to_listen, to_listen, now);
     int demand = pool->waiting - pool->counts[TP_SLOT_OPENING] + to_listen;
     pthread_mutex_unlock(&pool->lock);
-    enum tp_status status = tp__pool_budget_take(pool, wanted, demand, &granted, &err);
+    bool good = tp__pool_budget_take(pool, wanted, demand, &granted, &err) == TP_OK;
     pthread_mutex_lock(&pool->lock);
-    if (status == TP_OK)
-        begun = begin_granted_locked(pool, granted);
-    else if (pool->counts[TP_SLOT_EMPTY] > 0)
+    if (to_listen > 0)
+        begun = tp__listen_begin_locked(pool, good ? granted : -1, tp_now());
+    if (good)
+        begun += begin_connects_locked(pool, granted - begun, tp_now());
+    else
         tell_no_place_locked(pool, &err);
     pthread_mutex_unlock(&pool->lock);
     tp__pool_budget_give(pool, granted - begun);

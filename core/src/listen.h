@@ -41,8 +41,9 @@ void tp__listen_forked(tp_pool *pool);
 int tp__listen_wants_locked(const tp_pool *pool, int64_t now);
 /* The server is there: if it was not when it was tried last, it is tried again at once. */
 void tp__listen_hurry_locked(tp_pool *pool, int64_t now);
-/* One may be. */
-void tp__listen_begin_locked(tp_pool *pool);
+/* One was to be, and so many may be of all that the pool wants; -1: the budget is out of order.
+ * Returns how many are taken: 0 or 1. */
+int tp__listen_begin_locked(tp_pool *pool, int granted, int64_t now);
 void tp__listen_pass(tp_pool *pool, bool rung);
 /* When the next pass is due. */
 int64_t tp__listen_due_locked(const tp_pool *pool);

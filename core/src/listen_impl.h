@@ -83,8 +83,9 @@ struct tp_listening {
     /* the housekeeper's; the lock is held where they are written */
     enum tp_listening_state state;
     void *connection;
-    uint64_t epoch; /* the pool's, at its birth */
-    int64_t next_at;
+    uint64_t epoch;  /* the pool's, at its birth */
+    int64_t next_at; /* when to make it */
+    bool declined;   /* it was to be made, and there was no place or no password for it */
     /* the housekeeper's alone */
     int epoll_fd, armed_fd, armed_events;
     int64_t due; /* when to step it, whatever happens */

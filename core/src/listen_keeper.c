@@ -431,13 +431,19 @@ void tp__listen_hurry_locked(tp_pool *pool, int64_t now)
         pool->listening->next_at = now;
 }
 
-void tp__listen_begin_locked(tp_pool *pool)
+int tp__listen_begin_locked(tp_pool *pool, int granted, int64_t now)
 {
     struct tp_listening *listening = pool->listening;
+    listening->declined = granted == 0;
+    if (granted < 0)
+        listening->next_at = now + tp__backoff_next(&listening->backoff);
+    if (granted <= 0 || tp__listen_wants_locked(pool, now) == 0)
+        return 0;
     listening->state = TP_LISTENING_OPENING;
     listening->epoch = atomic_load(&pool->epoch);
     listening->connected_at = 0;
     listening->due = 0;
+    return 1;
 }
 
 /* Why the connection is to be closed, or NULL. */
@@ -485,11 +491,9 @@ int64_t tp__listen_due_locked(const tp_pool *pool)
     if (listening == NULL)
         return TP_NEVER;
     switch (listening->state) {
-    case TP_LISTENING_OFF: /* a try that could not be made waits for the budget or a password */
-        return listening->count > 0 && !pool->suspended &&
-                       listening->next_at > pool->breaker.decided_at
-                   ? listening->next_at
-                   : TP_NEVER;
+    case TP_LISTENING_OFF: /* a try that was declined waits for the budget or a password */
+        return listening->count > 0 && !pool->suspended && !listening->declined ? listening->next_at
+                                                                                : TP_NEVER;
     case TP_LISTENING_IDLE:
         return interval > 0 && !pool->suspended ? listening->heard_at + interval : TP_NEVER;
     default:
