@@ -515,12 +515,15 @@ static void pass(tp_pool *pool)
     tp__listen_pass(pool, rung);
 }
 
+/* Rings that come while one is being cleared are one with it, so that what they are about has to be
+ * looked at after the clearing: also whether the thread is to end. */
 static void *keeper_main(void *arg)
 {
     tp_pool *pool = arg;
     while (!atomic_load(&pool->keeper_stop)) {
         pass(pool);
-        sleep_until(pool, next_pass_due(pool));
+        if (!atomic_load(&pool->keeper_stop))
+            sleep_until(pool, next_pass_due(pool));
     }
     return NULL;
 }
