@@ -99,13 +99,14 @@ struct tp_conn {
     struct tp_copy_stream copy;
 
     enum tp_transaction_state transaction; /* while READY */
-    char xact[64];      /* the id of the open transaction and the server's epoch, when known */
-    bool asks_xact;     /* the request under way ends with the question for it, */
-    bool xact_is_next;  /* and what comes is the answer */
-    bool piping_asks;   /* it is asked for in this transaction, but not in a pipeline */
-    bool writes_unseen; /* something may have been written that the question was not put behind */
-    unsigned unmet;     /* needs that a setting changed behind libpq's back left unmet */
-    bool read_aside;    /* libpq has read while it was idle, perhaps half of a message */
+    char xact[64];       /* the id of the open transaction and the server's epoch, when known */
+    char xact_epoch[32]; /* the latter, once it was asked for */
+    bool asks_xact;      /* the request under way ends with the question for it, */
+    bool xact_is_next;   /* and what comes is the answer */
+    bool piping_asks;    /* it is asked for in this transaction, but not in a pipeline */
+    bool writes_unseen;  /* something may have been written that the question was not put behind */
+    unsigned unmet;      /* needs that a setting changed behind libpq's back left unmet */
+    bool read_aside;     /* libpq has read while it was idle, perhaps half of a message */
 
     struct tp_statements statements;
     bool statements_gone; /* the server has dropped them all, at the borrower's wish */
