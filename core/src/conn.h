@@ -16,9 +16,10 @@
 
 #include "catalog.h"
 #include "config.h"
-#include "note.h"
+#include "notification.h"
 #include "poller.h"
 #include "statements.h"
+#include "tally.h"
 #include "tidepool.h"
 #include "tls_keyring.h"
 #include "wake.h"
@@ -33,6 +34,7 @@ struct tp_conn_env {
     struct tp_keyring *keyring; /* counted by the connection until it is made; NULL: no TLS */
     struct tp_catalog *catalog; /* borrowed, outlives the connection */
     struct tp_wake *wake;       /* rung when an errand is done; borrowed, outlives the connection */
+    struct tp_lease_tally *tally; /* where transactions are counted; the same; NULL: nowhere */
     /* Told of notices; may be NULL. `text` is borrowed for the call. */
     void (*notice)(void *ctx, int backend_pid, const char *code, const char *text);
     void *ctx;
@@ -69,6 +71,9 @@ enum tp_transaction_state tp__conn_transaction(const struct tp_conn *conn);
 /* "ID EPOCH" of the transaction that is open, or was when the connection was lost; empty when it
  * is not known. *unseen: something was sent that may have written meanwhile. */
 const char *tp__conn_xact(const struct tp_conn *conn, bool *unseen);
+
+/* What is asked next began at that time, as its borrower sees it. */
+void tp__conn_note_began(struct tp_conn *conn, int64_t began);
 
 /* A look at the socket without waiting: false when the server has closed it. */
 bool tp__conn_look(struct tp_conn *conn);
@@ -184,7 +189,7 @@ enum tp_status tp__conn_ask_to_listen(struct tp_conn *conn, const char *sql);
 enum tp_step tp__conn_hear(struct tp_conn *conn, int ready);
 /* Hands the next notification that has come to `take`, for the call; false: there is none.
  * Also of a connection that was lost a moment ago. */
-bool tp__conn_next_note(struct tp_conn *conn, tp_note_fn *take, void *ctx);
+bool tp__conn_next_notification(struct tp_conn *conn, tp_notification_fn *take, void *ctx);
 
 /* --- mending, by the housekeeper -------------------------------------------- */
 

@@ -45,7 +45,7 @@ enum tp_step tp__conn_hear(struct tp_conn *conn, int ready)
     return TP_DONE;
 }
 
-bool tp__conn_next_note(struct tp_conn *conn, tp_note_fn *take, void *ctx)
+bool tp__conn_next_notification(struct tp_conn *conn, tp_notification_fn *take, void *ctx)
 {
     PGnotify *note = PQnotifies(conn->pg);
     if (note == NULL)

@@ -194,13 +194,15 @@ static int hand_out(tp_pool *pool)
 {
     struct tp_listening *listening = pool->listening;
     struct batch batch = {.end = &batch.first};
-    while (pool->vtable->next_note(listening->connection, take_note, &batch)) {
+    while (pool->vtable->next_notification(listening->connection, take_note, &batch)) {
     }
     if (batch.count == 0)
         return 0;
+    uint64_t heard = 0;
     pthread_mutex_lock(&pool->lock);
     for (struct tp_message *message = batch.first; message != NULL; message = message->next)
-        pool->totals.notifications += hand_out_locked(listening, message);
+        heard += hand_out_locked(listening, message);
+    tp__add(&pool->tally.counts.notifications, heard);
     if (batch.lost)
         gap_for_all_locked(listening);
     pthread_mutex_unlock(&pool->lock);
@@ -358,7 +360,7 @@ static bool make(tp_pool *pool, struct tp_error *err)
         err->retryable = true;
         return false;
     }
-    void *connection = pool->vtable->open(pool->ctx, err);
+    void *connection = pool->vtable->open(pool->ctx, NULL, err);
     pthread_mutex_lock(&pool->lock);
     listening->connection = connection;
     pthread_mutex_unlock(&pool->lock);

@@ -213,7 +213,7 @@ void tp__listener_clear_locked(struct tp_listener *listener)
 }
 
 /* What was taken before is let go without the lock. */
-bool tp_listener_take(tp_listener *listener, struct tp_note *out)
+bool tp_listener_take(tp_listener *listener, struct tp_notification *out)
 {
     struct tp_heard heard = {.gap = TP_GAP_NONE};
     bool any = false;
@@ -231,7 +231,7 @@ bool tp_listener_take(tp_listener *listener, struct tp_note *out)
     }
     tp__message_release(listener->taken);
     listener->taken = heard.message;
-    *out = (struct tp_note){.gap = heard.gap, .dropped = heard.dropped};
+    *out = (struct tp_notification){.gap = heard.gap, .dropped = heard.dropped};
     if (heard.message != NULL) {
         out->channel = heard.message->channel;
         out->payload = heard.message->payload;

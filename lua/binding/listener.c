@@ -45,7 +45,7 @@ static void request_ended(struct tpb_owned *owned)
 
 /* --------------------------------------------------------------------- taking */
 
-static void push_gap(lua_State *L, const struct tp_note *note)
+static void push_gap(lua_State *L, const struct tp_notification *note)
 {
     lua_createtable(L, 0, 3);
     lua_pushboolean(L, 1);
@@ -58,7 +58,7 @@ static void push_gap(lua_State *L, const struct tp_note *note)
     }
 }
 
-static void push_note(lua_State *L, const struct tp_note *note)
+static void push_note(lua_State *L, const struct tp_notification *note)
 {
     if (note->gap != TP_GAP_NONE) {
         push_gap(L, note);
@@ -93,7 +93,7 @@ static void start_hearing(struct tpb_call *call)
 static int has_heard(lua_State *L, struct tpb_call *call)
 {
     struct listener *listener = call->state;
-    struct tp_note note;
+    struct tp_notification note;
     if (call->ok && !tp_listener_take(listener->core, &note))
         return tpb_call_run(L, call, start_hearing, has_heard);
     bool ok = call->ok;
@@ -109,7 +109,7 @@ static int has_heard(lua_State *L, struct tpb_call *call)
 static int listener_next_body(lua_State *L, tp_reactor *reactor)
 {
     struct listener *listener = check(L);
-    struct tp_note note;
+    struct tp_notification note;
     int64_t deadline = tpb_check_deadline(L, AT_TIMEOUT, -1);
     lua_settop(L, AT_TIMEOUT);
     lua_getiuservalue(L, AT_LISTENER, DATABASE);
