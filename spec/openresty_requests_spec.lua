@@ -88,6 +88,31 @@ local SERVER = [[
         }
     }
     location = /there { return 200 "there"; }
+    location = /listen {
+        content_by_lua_block {
+            local db = require "db"
+            local listener = assert(db:listen "openresty")
+            ngx.thread.spawn(function() ngx.sleep(0.02) assert(db:notify("openresty", "heard")) end)
+            ngx.print(assert(listener:next(5000)).payload, " ", select(2, listener:next(20)).kind)
+            listener:close()
+        }
+    }
+    location = /listen_in_timer {
+        content_by_lua_block {
+            heard = nil
+            assert(ngx.timer.at(0, function()
+                local listener = assert(require "db":listen "openresty")
+                ready = true
+                heard = assert(listener:next(5000)).payload
+            end))
+            while not ready do ngx.sleep(0.005) end
+            assert(require "db":notify("openresty", "in a timer"))
+            while not heard do ngx.sleep(0.005) end
+            ngx.print(heard)
+        }
+    }
+    location = /listen_forever { content_by_lua_block { assert(require "db":listen "openresty"):run(ngx.print) } }
+    location = /listeners { content_by_lua_block { ngx.print(require "db":stats().listeners) } }
     location = /leased { content_by_lua_block { ngx.print(require "db":stats().active_connections) } }
 ]]
 
@@ -157,6 +182,19 @@ describe("a request of nginx that ends", function()
     it("gives up a connection that its timer did not release", function()
         assert.equal("begun", site:get "/forget_in_timer")
         assert.is_true(server.wait(function() return site:get "/is_released" == "true" end))
+        assert_free()
+    end)
+
+    it("hears notifications, also in a timer", function()
+        assert.equal("heard timeout", site:get "/listen")
+        assert.equal("in a timer", site:get "/listen_in_timer")
+        assert.is_true(server.wait(function() return site:get "/listeners" == "0" end))
+        assert_free()
+    end)
+
+    it("gives up its listener when its client goes away", function()
+        assert.is_nil(site:get("/listen_forever", { timeout_ms = 300 }))
+        assert.is_true(server.wait(function() return site:get "/listeners" == "0" end))
         assert_free()
     end)
 
