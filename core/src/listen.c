@@ -1,6 +1,7 @@
 /* Listeners, their channels, and waiting with them; see listen.h. */
 #include "listen.h"
 
+#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -121,6 +122,7 @@ static void unsubscribe(struct tp_listener *listener)
 {
     while (listener->count > 0) {
         struct tp_subscription *subscription = &listener->subscriptions[--listener->count];
+        assert(subscription->link.prev != NULL);
         tp__list_remove(&subscription->link);
         listener->pool->listening->changed = true;
         tp__channel_tidy(subscription->channel);
@@ -216,15 +218,6 @@ static bool add_channels(struct tp_listener *listener, struct tp_listening *list
     return true;
 }
 
-/* Those whose channels are heard already need not wait. */
-static bool is_listened(const struct tp_listener *listener)
-{
-    bool all = true;
-    for (size_t i = 0; all && i < listener->count; i++)
-        all = listener->subscriptions[i].channel->listened;
-    return all;
-}
-
 static enum tp_status begin_locked(struct tp_listener *listener, const struct tp_listening_to *to,
                                    struct tp_error *err)
 {
@@ -242,7 +235,7 @@ static enum tp_status begin_locked(struct tp_listener *listener, const struct tp
     if (listening == NULL || !add_channels(listener, listening, to))
         return tp__error_set(err, TP_ERR_MEMORY, "out of memory for a listener");
     listener->status = TP_OK;
-    listener->established = is_listened(listener);
+    listener->established = tp__listener_is_heard_locked(listener); /* need not wait */
     tp__list_push_back(&listening->listeners, &listener->link);
     if (listening->count++ == 0 && listening->state == TP_LISTENING_OFF)
         tp__error_clear(&listening->last_error); /* of those who listened before */

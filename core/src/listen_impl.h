@@ -114,6 +114,8 @@ void tp__listener_tell_all_locked(struct tp_listener *listener);
 bool tp__listener_has_news_locked(const struct tp_listener *listener);
 /* Nothing of the queue is told any more. */
 void tp__listener_clear_locked(struct tp_listener *listener);
+/* Whether the server listens to all of its channels. */
+bool tp__listener_is_heard_locked(const struct tp_listener *listener);
 /* It ends, for this reason. */
 void tp__listener_end_locked(struct tp_listener *listener, enum tp_status status);
 

@@ -255,7 +255,7 @@ static void take_answer_locked(struct tp_listening *listening)
     }
 }
 
-static bool is_listened_for(const struct tp_listener *listener)
+bool tp__listener_is_heard_locked(const struct tp_listener *listener)
 {
     bool all = true;
     for (size_t i = 0; all && i < listener->count; i++)
@@ -271,7 +271,8 @@ static enum tp_gap establish_locked(struct tp_listening *listening)
     TP_LIST_EACH(node, following, &listening->listeners)
     {
         struct tp_listener *listener = TP_CONTAINER(node, struct tp_listener, link);
-        if ((listener->established && listener->lost == TP_GAP_NONE) || !is_listened_for(listener))
+        if ((listener->established && listener->lost == TP_GAP_NONE) ||
+            !tp__listener_is_heard_locked(listener))
             continue;
         gravest = listener->lost > gravest ? listener->lost : gravest;
         if (listener->established)

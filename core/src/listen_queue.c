@@ -3,6 +3,7 @@
  *     front (a gap, or nothing) | ring: oldest ... newest
  *
  * A gap in front needs no memory, so one can be told when there is none for anything else. */
+#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -52,6 +53,7 @@ void tp__message_release(struct tp_message *message)
 
 static struct tp_heard *at(struct tp_listener *listener, size_t i)
 {
+    assert(listener->room > 0);
     return &listener->ring[(listener->first + i) % listener->room];
 }
 
