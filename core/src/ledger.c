@@ -62,8 +62,8 @@ bool tp__worker_is_declared(void)
     return atomic_load(&declared);
 }
 
-/* When a process began, in ticks since the machine did; 0: there is none of that number. Source:
- * proc(5), field 22 of stat, counted from behind the name, which may have anything in it. */
+/* When a process began, in ticks since the machine did; 0: none of that number runs. Source:
+ * proc(5), fields 3 and 22 of stat, counted from behind the name, which may have anything in it. */
 static uint64_t start_of(int pid)
 {
     char path[48], text[1024];
@@ -75,6 +75,8 @@ static uint64_t start_of(int pid)
         (void)close(fd);
     text[len > 0 ? len : 0] = '\0';
     const char *at = strrchr(text, ')');
+    if (at == NULL || strncmp(at, ") Z", 3) == 0 || strncmp(at, ") X", 3) == 0)
+        return 0; /* ended, but not waited for */
     for (int field = 2; at != NULL && field < 22; field++)
         at = strchr(at + 1, ' ');
     return at != NULL && sscanf(at, "%llu", &start) == 1 ? start : 0;
