@@ -67,7 +67,6 @@ bool tp__worker_is_declared(void)
 static uint64_t start_of(int pid)
 {
     char path[48], text[1024];
-    unsigned long long start = 0;
     snprintf(path, sizeof path, "/proc/%d/stat", pid);
     int fd = open(path, O_RDONLY | O_CLOEXEC);
     ssize_t len = fd >= 0 ? read(fd, text, sizeof text - 1) : -1;
@@ -79,7 +78,7 @@ static uint64_t start_of(int pid)
         return 0; /* ended, but not waited for */
     for (int field = 2; at != NULL && field < 22; field++)
         at = strchr(at + 1, ' ');
-    return at != NULL && sscanf(at, "%llu", &start) == 1 ? start : 0;
+    return at != NULL ? strtoull(at, NULL, 10) : 0;
 }
 
 static void note_parent(struct segment *segment)
