@@ -99,14 +99,15 @@ struct tp_conn {
     struct tp_copy_stream copy;
 
     enum tp_transaction_state transaction; /* while READY */
-    char xact[64];      /* the id of the open transaction and the server's epoch, when known */
-    bool asks_xact;     /* the request under way ends with the question for it, */
-    bool xact_is_next;  /* and what comes is the answer */
-    bool piping_asks;   /* it is asked for in this transaction, but not in a pipeline */
-    bool writes_unseen; /* something may have been written that the question was not put behind */
-    bool in_block;      /* BEGIN was seen; of a request that is not over perhaps ahead of
-                           `transaction`, as the next */
-    bool undone;        /* ROLLBACK was seen, be it TO SAVEPOINT */
+    char xact[64];       /* the id of the open transaction and the server's epoch, when known */
+    char xact_epoch[32]; /* the latter, once it was asked for */
+    bool asks_xact;      /* the request under way ends with the question for it, */
+    bool xact_is_next;   /* and what comes is the answer */
+    bool piping_asks;    /* it is asked for in this transaction, but not in a pipeline */
+    bool writes_unseen;  /* something may have been written that the question was not put behind */
+    bool in_block;       /* BEGIN was seen; of a request that is not over perhaps ahead of
+                            `transaction`, as the next */
+    bool undone;         /* ROLLBACK was seen, be it TO SAVEPOINT */
     int64_t block_began, asked_at;
     unsigned unmet;  /* needs that a setting changed behind libpq's back left unmet */
     bool read_aside; /* libpq has read while it was idle, perhaps half of a message */
