@@ -307,7 +307,7 @@ describe("lua/tidepool/meta.lua", function()
     end)
 
     it("has the fields of statistics, of the state, of events, of options and of SQLSTATEs", function()
-        local stats = db:stats { buckets = true }
+        local stats = db:stats { buckets = true, shared = true }
         compare("tidepool.stats", "fields", keys(stats))
         compare("tidepool.closed", "fields", keys(stats.closed))
         compare("tidepool.ended_transactions", "fields", keys(stats.transactions))

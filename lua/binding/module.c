@@ -157,6 +157,14 @@ static int shutdown_on(lua_State *L)
 
 TPB_EXPORT int luaopen_tidepool_core(lua_State *L);
 
+/* core.declare_worker(): see tp_worker_declare. */
+static int declare_worker(lua_State *L)
+{
+    (void)L;
+    tp_worker_declare();
+    return 0;
+}
+
 TPB_EXPORT int luaopen_tidepool_core(lua_State *L)
 {
     static const luaL_Reg functions[] = {
@@ -172,6 +180,7 @@ TPB_EXPORT int luaopen_tidepool_core(lua_State *L)
         {"shutdown_on", shutdown_on},
         {"beacon", tpb_beacon_new},
         {"follow_requests", tpb_owner_follow},
+        {"declare_worker", declare_worker},
         {NULL, NULL},
     };
     luaL_newlib(L, functions);

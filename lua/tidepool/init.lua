@@ -7,6 +7,7 @@
 -- Whatever can happen at run time comes back as `nil, err`; `error()` is raised for wrong
 -- argument types only. See README.md for the whole of the interface.
 -- @module tidepool
+local adapters = require "tidepool.await.adapter"
 local await = require "tidepool.await"
 local compat = require "tidepool.compat"
 local core = require "tidepool.core"
@@ -74,6 +75,9 @@ end
 function M.open(where)
     local url, pairs_of_text, others = options.flatten(where)
     local adapter = await.adapter(others.await)
+    if adapters.in_nginx() then
+        core.declare_worker()
+    end
     local db, err = core.open(url, pairs_of_text, others.password ~= nil)
     if not db then
         return nil, err

@@ -170,6 +170,9 @@ function stream:close() end
 ---@field min_version? "TLSv1.2"|"TLSv1.3"
 ---@field channel_binding? "disable"|"prefer"|"require"
 
+---@class tidepool.stats_options
+---@field shared? boolean # whether statistics are summed over all processes of one budget
+
 ---@class tidepool.log_options
 ---@field queries? boolean # whether each query is logged
 ---@field connections? boolean # whether connections are logged as they come and go
@@ -236,6 +239,7 @@ function stream:close() end
 ---@field breaker? tidepool.breaker_options
 ---@field tls? boolean|tidepool.tls_options # whether connections over TCP are encrypted
 ---@field log? tidepool.log_options
+---@field stats? tidepool.stats_options
 ---@field retry? tidepool.retry_options
 ---@field limits? tidepool.limits_options
 ---@field allow_old_libpq? boolean # whether a libpq with CVE-2025-1094 will do
@@ -280,8 +284,9 @@ function stream:close() end
 ---@field committed integer
 ---@field rolled_back integer
 
----@class tidepool.stats_options
+---@class tidepool.stats_wanted
 ---@field buckets? boolean # with the cumulative counts of each latency
+---@field shared? boolean # of all processes that share statistics
 
 ---@class tidepool.stats
 ---@field total_connections integer
@@ -292,6 +297,7 @@ function stream:close() end
 ---@field waiting_requests integer
 ---@field max integer
 ---@field min integer
+---@field processes? integer # that share statistics and live; when asked for these
 ---@field limit integer # max, or what pool.adaptive has come to
 ---@field breaker tidepool.breaker_state
 ---@field fail_fast integer # calls that were told at once that no connection can be made
@@ -682,9 +688,10 @@ function db:is_connected() end
 ---@return tidepool.state
 function db:state() end
 
----What was counted.
----@param options? tidepool.stats_options
----@return tidepool.stats
+---What was counted. An error only where what is shared cannot be had.
+---@param options? tidepool.stats_wanted
+---@return tidepool.stats? stats
+---@return tidepool.error? err
 function db:stats(options) end
 
 ---How connections are encrypted, and the certificates of both sides.
