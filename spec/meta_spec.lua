@@ -303,7 +303,10 @@ describe("lua/tidepool/meta.lua", function()
         local _, many = db:query_many("select 1 / $1::int", { { 1 }, { 0 } })
         local _, full = db:script [[do $$ begin raise exception using message = 'm', detail = 'd', hint = 'h',
             errcode = '23505', column = 'c', constraint = 'k', table = 't', schema = 's'; end $$]]
-        compare("tidepool.error", "fields", keys(raised, syntax, many, full, (lose_commit())))
+        db:suspend()
+        local _, late = db:acquire(1)
+        db:resume()
+        compare("tidepool.error", "fields", keys(raised, syntax, many, full, late, (lose_commit())))
     end)
 
     it("has the fields of statistics, of the state, of events, of options and of SQLSTATEs", function()
@@ -313,6 +316,7 @@ describe("lua/tidepool/meta.lua", function()
         for _, name in ipairs { "wait", "connect", "query" } do
             compare("tidepool.latency", "fields", keys(stats[name]))
         end
+        db:with(function() compare("tidepool.holder", "fields", keys(db:holders()[1])) end)
         compare("tidepool.option_info", "fields", keys(tidepool.options()[1]))
         compare("tidepool.sqlstate_info", "fields", keys(tidepool.sqlstate "23505"))
 

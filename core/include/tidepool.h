@@ -368,6 +368,7 @@ enum tp_transaction_state {
     TP_TX_FAILED, /* in a transaction that can only roll back */
     TP_TX_UNKNOWN /* the connection is lost */
 };
+const char *tp_transaction_state_name(enum tp_transaction_state state); /* "idle", "active", ... */
 enum tp_transaction_state tp_lease_transaction(const tp_lease *lease);
 /* A deadline for all operations with the lease, besides their own; TP_NEVER: none, as at first. */
 void tp_lease_set_deadline(const tp_lease *lease, int64_t deadline);
@@ -380,6 +381,19 @@ void tp_lease_set_deadline(const tp_lease *lease, int64_t deadline);
 const char *tp_lease_xact(const tp_lease *lease, bool *unseen);
 const char *tp_xact_sql(void);
 int tp_lease_backend_pid(const tp_lease *lease);
+
+/* A connection on loan. Texts are valid UTF-8, cut to fit. */
+struct tp_holder {
+    int backend_pid;
+    int64_t age_us;
+    enum tp_transaction_state transaction; /* TP_TX_ACTIVE: a statement is under way */
+    int line;
+    char place[80]; /* where it was acquired, if that is known; else empty */
+    char sql[120];  /* the beginning of its last statement */
+};
+/* The connections on loan, the oldest first. Fills at most `room` and returns how many there are.
+ * Thread: any. */
+size_t tp_pool_holders(tp_pool *pool, struct tp_holder *out, size_t room);
 
 /* -------------------------------------------------------------------- types */
 
@@ -801,7 +815,12 @@ enum tp_event_type {
     TP_EVENT_OVERFLOW,     /* events were dropped (limits.events); text says how many */
     TP_EVENT_TLS_RELOAD,   /* files of certificates have changed: text says whether what they
                               have now is used */
-    TP_EVENT_BREAKER       /* the breaker has opened or closed: text has "open" or "closed" */
+    TP_EVENT_BREAKER,      /* the breaker has opened or closed: text has "open" or "closed" */
+    TP_EVENT_HELD,         /* a connection is on loan for longer than pool.leak_after_ms: text has
+                              since when, where it was acquired and what it did last */
+    TP_EVENT_RETURNED,     /* such a one has come back: text has after how long */
+    TP_EVENT_IDLE_TX       /* a connection on loan has been idle in a transaction for half the time
+                              after which the server ends it */
 };
 const char *tp_event_name(enum tp_event_type type);
 

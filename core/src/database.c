@@ -159,6 +159,8 @@ static struct tp_pool_limits limits_of(const struct tp_settings *settings)
         .max_lifetime_us = settings->max_lifetime_us,
         .max_uses = settings->max_uses,
         .health_interval_us = settings->health_interval_us,
+        .leak_after_us = settings->leak_after_us,
+        .idle_tx_us = settings->idle_tx_us,
         .connect_base_us = settings->retry_base_us,
         .connect_max_us = settings->retry_max_us,
         .by_permit = settings->asks_password,

@@ -17,6 +17,7 @@
 #include "error.h"
 #include "pool_breaker.h"
 #include "pool_budget.h"
+#include "pool_lent.h"
 
 enum {
     SLEEP_AT_MOST_US = 60 * 1000 * 1000,
@@ -485,6 +486,7 @@ static int64_t next_pass_due(tp_pool *pool)
     if (pool->waiting > 0 && mended_soon_locked(pool, now, &soon) > 0)
         due = earlier(due, soon);
     due = earlier(due, next_try_due_locked(pool, now));
+    due = earlier(due, tp__lent_due_locked(pool, now));
     if (pool->adaptive.on && pool->waiting > 0)
         due = earlier(due, pool->adaptive.window_began + TP_ADAPTIVE_WINDOW_US);
     due = earlier(due, tp__breaker_dismiss_due_locked(pool, now));
@@ -510,6 +512,7 @@ static void pass(tp_pool *pool)
     reap_locked(pool, tp_now());
     tp__pool_budget_reap_locked(pool, tp_now());
     tp__breaker_dismiss_locked(pool, false, tp_now());
+    tp__lent_warn_locked(pool, tp_now());
     pthread_mutex_unlock(&pool->lock);
     close_slots(pool);
     begin_connects(pool);

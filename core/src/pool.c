@@ -8,6 +8,7 @@
 #include "keeper.h"
 #include "pool_breaker.h"
 #include "pool_budget.h"
+#include "pool_lent.h"
 #include "pool_report.h"
 
 /* How long whoever brings the last lease of a closed pool back waits for the server to end it;
@@ -80,7 +81,9 @@ static void lend_locked(struct tp_slot *slot, int64_t now)
     slot->share = 0;
     slot->place[0] = '\0';
     slot->sql[0] = '\0';
+    slot->told_held = slot->told_idle = false;
     atomic_store_explicit(&slot->tx_state, TP_TX_IDLE, memory_order_relaxed);
+    atomic_store_explicit(&slot->quiet_since, now, memory_order_relaxed);
     if (slot->state != TP_SLOT_LEASED)
         tp__slot_move_locked(slot, TP_SLOT_LEASED);
     slot->pool->totals.acquires++;
@@ -304,10 +307,12 @@ static struct tp_slot *take_fresh_locked(tp_pool *pool, const struct tp_share *s
     return slot;
 }
 
-/* More than half of the pool is out, or the pool is so small that this is soon so. */
+/* More than half of the pool is out, or the pool is so small that this is soon so; or whoever keeps
+ * one for long is to be named. */
 static bool is_scarce_locked(const tp_pool *pool)
 {
-    return pool->limits.max <= 4 || pool->counts[TP_SLOT_LEASED] * 2 > pool->limits.max;
+    return pool->limits.max <= 4 || pool->limits.leak_after_us > 0 ||
+           pool->counts[TP_SLOT_LEASED] * 2 > pool->limits.max;
 }
 
 bool tp__pool_try_acquire(tp_pool *pool, const struct tp_share *share, tp_lease *out, bool *scarce)
@@ -512,6 +517,8 @@ bool tp__pool_return(struct tp_slot *slot, uint64_t generation, enum tp_fate fat
     if (usage != NULL)
         count_usage_locked(pool, usage);
     next_generation_locked(slot);
+    if (slot->told_held)
+        tp__lent_came_back_locked(slot);
     slot->uses++;
     pool->returned++;
     bool ring = settle_locked(slot, fate, reason);

@@ -98,6 +98,8 @@ struct tp_pool_limits {
     int max_waiting;                                                        /* 0: no limit */
     int events;                                                             /* 0: the default */
     int64_t idle_timeout_us, max_lifetime_us, max_uses, health_interval_us; /* 0: off */
+    int64_t leak_after_us; /* on loan for so long: it is warned of; 0: never */
+    int64_t idle_tx_us; /* idle in a transaction for so long: the server ends it; 0: it does not */
     int64_t connect_base_us, connect_max_us; /* backoff between failed connects */
     bool by_permit;       /* connections are begun as vtable->permit says, and only such as somebody
                              waits for; else all may be */
@@ -141,6 +143,8 @@ struct tp_slot {
     _Atomic uint64_t generation; /* changes with every acquire and release */
     atomic_bool hangup;          /* the other end has closed */
     atomic_int tx_state;         /* enum tp_transaction_state, of the borrower */
+    _Atomic int64_t quiet_since; /* when its last statement ended; 0: one is under way */
+    bool told_held, told_idle;   /* while LEASED: the program was warned of it */
     enum tp_chore chore;         /* while OPENING or MENDING */
     enum tp_close_reason reason; /* while CLOSING */
     int backend_pid;

@@ -52,9 +52,9 @@ static const char *transaction_words(const struct tp_slot *slot)
     }
 }
 
-static void describe_holder(const struct tp_slot *slot, int64_t now, char *out, size_t room)
+void tp__report_holder_locked(const struct tp_slot *slot, int64_t now, char *out, size_t room)
 {
-    append(out, room, "; held for %.1f s", (double)(now - slot->acquired_at) / 1e6);
+    append(out, room, "held for %.1f s", (double)(now - slot->acquired_at) / 1e6);
     if (slot->place[0] != '\0')
         append_place(out, room, slot);
     append(out, room, "%s", transaction_words(slot));
@@ -82,7 +82,8 @@ static void describe_holders(const tp_pool *pool, int64_t now, char *out, size_t
         if (oldest == NULL)
             return;
         told[n] = oldest;
-        describe_holder(oldest, now, out, room);
+        append(out, room, "; ");
+        tp__report_holder_locked(oldest, now, out, room);
     }
     int more = pool->counts[TP_SLOT_LEASED] - TELL_AT_MOST;
     if (more > 0)
@@ -215,6 +216,23 @@ const char *tp_pool_state_name(enum tp_pool_state state)
         return "draining";
     case TP_POOL_CLOSED:
         return "closed";
+    }
+    return "";
+}
+
+const char *tp_transaction_state_name(enum tp_transaction_state state)
+{
+    switch (state) {
+    case TP_TX_IDLE:
+        return "idle";
+    case TP_TX_ACTIVE:
+        return "active";
+    case TP_TX_OPEN:
+        return "open";
+    case TP_TX_FAILED:
+        return "failed";
+    case TP_TX_UNKNOWN:
+        return "unknown";
     }
     return "";
 }
