@@ -395,6 +395,25 @@ struct tp_holder {
  * Thread: any. */
 size_t tp_pool_holders(tp_pool *pool, struct tp_holder *out, size_t room);
 
+/* A backend that waits for a lock, and one that it waits for. Of texts that others have sent only
+ * what comes before the first text constant is shown, and nothing when they are another role's. */
+struct tp_blocked {
+    int pid;
+    int64_t wait_us;
+    char state[32], query[160]; /* as in pg_stat_activity */
+    int by;                     /* 0: a prepared transaction */
+    char by_application[64], by_state[32], by_query[160];
+    int64_t by_state_us; /* for how long in that state */
+};
+/* Which of the connections on loan wait for locks, when callers who wait for a connection have led
+ * to that question a moment ago: see pool_inquiry.h. Fills at most `room`, those that wait the
+ * longest first, one backend's behind each other, and returns how many there are; -1: nothing is
+ * known of it. Thread: any. */
+int tp_pool_blocked(tp_pool *pool, struct tp_blocked *out, int room);
+/* The question for all backends of the server: its columns are the fields of tp_blocked, the times
+ * in milliseconds. Static. */
+const char *tp_blocked_sql(void);
+
 /* -------------------------------------------------------------------- types */
 
 /* What a value of a type is to the caller. */

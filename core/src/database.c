@@ -82,6 +82,8 @@ static enum tp_step step_chore(struct tp_conn *conn, enum tp_chore chore, int re
         return tp__conn_step_open(conn, err);
     case TP_CHORE_PING:
         return tp__conn_step_ping(conn, ready);
+    case TP_CHORE_INQUIRE:
+        return tp__database_inquire(conn, ready);
     case TP_CHORE_RESET:
         break;
     }
@@ -129,6 +131,7 @@ static const struct tp_pool_vtable connections = {
     .close = close_connection,
     .socket = dup_socket,
     .permit = permit_connections,
+    .inquires = true,
 };
 
 /* --------------------------------------------------------------------- open */

@@ -8,6 +8,7 @@
 #include "keeper.h"
 #include "pool_breaker.h"
 #include "pool_budget.h"
+#include "pool_inquiry.h"
 #include "pool_lent.h"
 #include "pool_report.h"
 
@@ -232,7 +233,7 @@ static enum tp_acquired refuse(struct tp_error *err, enum tp_status status, cons
     return TP_REFUSED;
 }
 
-static enum tp_acquired join_queue_locked(tp_pool *pool, struct tp_waiter *waiter,
+static enum tp_acquired join_queue_locked(tp_pool *pool, struct tp_waiter *waiter, bool *ring,
                                           struct tp_error *err)
 {
     int cap = pool->limits.max_waiting;
@@ -256,6 +257,9 @@ static enum tp_acquired join_queue_locked(tp_pool *pool, struct tp_waiter *waite
     waiter->queued = true;
     tp__list_push_back(&pool->waiters, &waiter->link);
     pool->waiting++;
+    /* When all are lent the housekeeper can do little, and hears of the next return. */
+    *ring |=
+        tp__inquiry_joined_locked(pool, waiter) || pool->counts[TP_SLOT_LEASED] < pool->limits.max;
     return TP_QUEUED;
 }
 
@@ -282,9 +286,7 @@ enum tp_acquired tp__pool_acquire(tp_pool *pool, struct tp_waiter *waiter, struc
         waiter->slot = take_idle_locked(pool, waiter, tp__now_coarse(), &ring);
         if (waiter->slot != NULL)
             note_sql_locked(waiter->slot, waiter->sql, waiter->sql_len);
-        how = waiter->slot != NULL ? TP_ACQUIRED : join_queue_locked(pool, waiter, err);
-        /* When all are lent the housekeeper can do nothing, and hears of the next return. */
-        ring |= how == TP_QUEUED && pool->counts[TP_SLOT_LEASED] < pool->limits.max;
+        how = waiter->slot != NULL ? TP_ACQUIRED : join_queue_locked(pool, waiter, &ring, err);
     }
     pthread_mutex_unlock(&pool->lock);
     if (ring)

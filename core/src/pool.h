@@ -57,9 +57,10 @@ struct tp_wait {
 
 /* What the housekeeper does with a connection. */
 enum tp_chore {
-    TP_CHORE_OPEN, /* connect */
-    TP_CHORE_PING, /* one round trip, to see that it lives */
-    TP_CHORE_RESET /* cancel what runs, roll back what is open */
+    TP_CHORE_OPEN,   /* connect */
+    TP_CHORE_PING,   /* one round trip, to see that it lives */
+    TP_CHORE_RESET,  /* cancel what runs, roll back what is open */
+    TP_CHORE_INQUIRE /* ask which loans wait for locks: tp__inquiry_add */
 };
 
 /* How many connections may be begun now; and what is missing for others. */
@@ -91,6 +92,7 @@ struct tp_pool_vtable {
     /* With limits.by_permit: what may be begun of `wanted` connections that callers wait for.
      * Called under the pool's lock. */
     struct tp_permit (*permit)(void *ctx, int wanted, int64_t now);
+    bool inquires; /* whether `step` knows TP_CHORE_INQUIRE */
 };
 
 struct tp_pool_limits {
@@ -189,6 +191,8 @@ struct tp_waiter {
     struct tp_bell *bell; /* rung instead of the condition; NULL: a thread waits */
     struct tp_rope rope;
     int64_t since;
+    int64_t deadline, patience_us; /* whichever ends the wait first; 0: not said */
+    int64_t look_at;               /* see pool_inquiry.h */
     pthread_cond_t cond;
     enum tp_status status;
     uintptr_t owner;        /* the coroutine that waits; 0: the thread */
@@ -234,6 +238,8 @@ struct tp_pool {
     struct tp_breaker breaker; /* guarded by lock */
     int64_t permit_due;        /* when to ask for a permit again */
     uint64_t jitter_seed;
+
+    struct tp_inquiry *inquiry; /* pool_inquiry.h; NULL: nothing can be asked */
 
     /* what went on; guarded by lock */
     uint64_t connect_failures_in_row;

@@ -9,6 +9,7 @@
 #include "keeper.h"
 #include "pool_breaker.h"
 #include "pool_budget.h"
+#include "pool_inquiry.h"
 
 /* How long a connection may have rested to be handed over unasked when the pool is resumed. */
 enum { RESTED_LONG_US = 30 * 1000 * 1000 };
@@ -86,6 +87,7 @@ enum tp_status tp__pool_new(tp_pool **out, const struct tp_pool_limits *limits,
     pool->free_ctx = free_ctx;
     pool->slots = slots;
     pool->wake = wake;
+    pool->inquiry = tp__inquiry_new(pool);
     pool->configured = true;
     pool->epoll_fd = -1;
     pool->permit_due = TP_NEVER;
@@ -125,6 +127,7 @@ void tp_pool_release(tp_pool *pool)
         pool->free_ctx(pool->ctx);
     tp__wake_release(pool->wake);
     tp__events_deinit(&pool->events);
+    tp__inquiry_free(pool->inquiry);
     pthread_mutex_destroy(&pool->lock);
     free(pool->slots);
     free(pool);
@@ -149,6 +152,7 @@ static void start_afresh(tp_pool *pool)
     for (int i = 0; i < pool->limits.max; i++)
         start_slot_afresh(pool, &pool->slots[i]);
     init_slots(pool);
+    tp__inquiry_start_afresh(pool);
     tp__breaker_init(&pool->breaker, &pool->limits);
     pool->suspended = false;
     tp__budget_forked(pool->budget); /* after their sockets: see budget_table.h */

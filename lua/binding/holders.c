@@ -40,6 +40,52 @@ static void push_holders(lua_State *L, tp_pool *pool)
     lua_remove(L, -2);
 }
 
+/* ----------------------------------------------------------------- blockers */
+
+static void begin_blocked(lua_State *L, const struct tp_blocked *blocked)
+{
+    lua_createtable(L, 0, 5);
+    lua_pushinteger(L, blocked->pid);
+    lua_setfield(L, -2, "pid");
+    lua_pushnumber(L, (lua_Number)blocked->wait_us / 1000);
+    lua_setfield(L, -2, "wait_ms");
+    set_text(L, "state", blocked->state);
+    set_text(L, "query", blocked->query);
+    lua_newtable(L);
+    lua_pushvalue(L, -1);
+    lua_setfield(L, -3, "blocked_by");
+}
+
+/* Sets it in the table on the top when anything is known. What one backend waits for stands
+ * together, and becomes one entry. */
+static void set_blockers(lua_State *L, tp_pool *pool)
+{
+    enum { MOST = 16 };
+    struct tp_blocked *list = lua_newuserdatauv(L, MOST * sizeof *list, 0);
+    int count = tp_pool_blocked(pool, list, MOST);
+    if (count < 0) {
+        lua_pop(L, 1);
+        return;
+    }
+    lua_newtable(L);
+    int entries = lua_gettop(L);
+    for (int i = 0; i < count && i < MOST; i++) {
+        if (i == 0 || list[i].pid != list[i - 1].pid) {
+            lua_settop(L, entries);
+            begin_blocked(L, &list[i]);
+            lua_pushvalue(L, -2);
+            lua_rawseti(L, entries, (lua_Integer)lua_rawlen(L, entries) + 1);
+        }
+        lua_pushinteger(L, list[i].by);
+        lua_rawseti(L, -2, (lua_Integer)lua_rawlen(L, -2) + 1);
+    }
+    lua_settop(L, entries);
+    lua_remove(L, -2);
+    lua_setfield(L, -2, "blockers");
+}
+
+/* ------------------------------------------------------------------ methods */
+
 static int db_holders(lua_State *L)
 {
     push_holders(L, tpb_db_check(L, 1)->pool);
@@ -54,6 +100,7 @@ void tpb_push_pool_error(lua_State *L, tp_pool *pool, const struct tp_error *err
         return;
     push_holders(L, pool);
     lua_setfield(L, -2, "holders");
+    set_blockers(L, pool);
 }
 
 int tpb_fail_pool(lua_State *L, tp_pool *pool, const struct tp_error *err)

@@ -8,6 +8,7 @@
 -- argument types only. See README.md for the whole of the interface.
 -- @module tidepool
 local await = require "tidepool.await"
+local blockers = require "tidepool.blockers"
 local compat = require "tidepool.compat"
 local core = require "tidepool.core"
 local copy = require "tidepool.copy"
@@ -49,6 +50,7 @@ local function extend(methods, more)
     end
 end
 
+extend(core.db_methods, blockers.methods)
 extend(core.db_methods, copy.methods)
 extend(core.connection_methods, copy.methods)
 extend(core.db_methods, events.methods)

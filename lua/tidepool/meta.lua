@@ -46,6 +46,7 @@
 ---@field verdict? "aborted"|"unknown" # of a transaction whose link was lost at COMMIT
 ---@field xid? string # its id
 ---@field holders? tidepool.holder[] # of "pool_timeout": who had the connections
+---@field blockers? tidepool.blocker[] # of "pool_timeout": which of them wait for locks, if that is known
 ---@field item? integer # of a pipeline or query_many: the number of the statement that failed
 
 ---@class tidepool.column
@@ -254,6 +255,14 @@ function stream:close() end
 ---@field transaction tidepool.transaction_state # "active": a statement is under way
 ---@field sql string # the beginning of its last statement; empty: there was none
 ---@field place? string # where it was acquired, "app.lua:12", if that is known
+
+---A backend of the server that waits for a lock.
+---@class tidepool.blocker
+---@field pid integer
+---@field blocked_by integer[] # the backends that it waits for; 0: a prepared transaction
+---@field query string # its statement, up to the first text constant; empty: another role's
+---@field wait_ms number
+---@field state string # as in pg_stat_activity
 
 ---Percentiles of durations.
 ---@class tidepool.latency
@@ -678,6 +687,11 @@ function db:stats() end
 ---The connections on loan, the oldest first.
 ---@return tidepool.holder[]
 function db:holders() end
+
+---Asks the server which backends wait for locks.
+---@return tidepool.blocker[]? list # those that wait the longest first
+---@return tidepool.error? err
+function db:blockers() end
 
 ---How connections are encrypted, and the certificates of both sides.
 ---@return tidepool.tls
