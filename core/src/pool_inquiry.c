@@ -133,6 +133,13 @@ bool tp__inquiry_joined_locked(tp_pool *pool, struct tp_waiter *waiter)
     return true;
 }
 
+/* Whether the pool makes no connection for those who wait. */
+static bool is_full_locked(const tp_pool *pool)
+{
+    return pool->counts[TP_SLOT_OPENING] == 0 && pool->counts[TP_SLOT_LEASED] > 0 &&
+           tp__pool_total_locked(pool) >= pool->adaptive.limit;
+}
+
 /* Whether somebody has waited for long enough. Works out when to look again; those who have are a
  * reason to ask again. */
 static bool is_wanted_locked(tp_pool *pool, int64_t now)
@@ -149,15 +156,14 @@ static bool is_wanted_locked(tp_pool *pool, int64_t now)
         at = at <= now ? now + ASK_AGAIN_US : at;
         inquiry->look_at = at < inquiry->look_at ? at : inquiry->look_at;
     }
-    return waits && !pool->closed && !pool->draining && !pool->suspended &&
-           pool->counts[TP_SLOT_LEASED] > 0;
+    return waits && !pool->closed && !pool->draining && !pool->suspended && is_full_locked(pool);
 }
 
-/* Whether the pool itself, or another process, wants the place in the budget. */
+/* Whether the pool itself or another process is short of a place at the server or in the budget. */
 static bool is_in_the_way_locked(const tp_pool *pool)
 {
-    return pool->budget != NULL &&
-           (pool->budget_refused || pool->debt.resting > 0 || pool->debt.busy > 0);
+    return pool->connect_failures_in_row > 0 || pool->budget_refused || pool->debt.resting > 0 ||
+           pool->debt.busy > 0;
 }
 
 /* --------------------------------------------------------------------- asking */

@@ -2,9 +2,9 @@
  *
  * When a caller has waited for a connection for half of its time, the housekeeper asks the server
  * on a connection of its own, so that the answer is there when the time is up; nobody waits for
- * it. At most once in a second, and only of a pool whose connections are lent. The connection is
- * one more than pool.max; it is made then, within pool.max_total, and closed when it was not used
- * for ten seconds or when others want its place.
+ * it. At most once in a second, and only of a pool that makes no connection for those who wait. The
+ * connection is one more than pool.max; it is made then, within pool.max_total, and closed when it
+ * was not used for ten seconds or when others want its place.
  *
  *     OFF --> OPENING --> ASKING <--> RESTING
  *      ^         |           |           |
