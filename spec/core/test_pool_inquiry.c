@@ -7,13 +7,15 @@
 
 #include "pool_inquiry.h"
 
-/* Waits in vain for so long. */
-static void time_out(struct fake *fake, int64_t us, struct tp_error *err)
+enum { SECOND = 1000 * MS };
+
+/* Waits in vain for so many milliseconds. */
+static void time_out(struct fake *fake, int ms, struct tp_error *err)
 {
     struct tp_waiter waiter;
     struct held unused;
     memset(&waiter, 0, sizeof waiter);
-    waiter.deadline = tp_now() + us;
+    waiter.deadline = tp_now() + (int64_t)ms * MS;
     waiter.patience_us = TP_NEVER;
     assert_int_equal(tp__pool_acquire(fake->pool, &waiter, err), TP_QUEUED);
     assert_int_equal(fake_wait(fake, &waiter, waiter.deadline, &unused, err), TP_REFUSED);
@@ -32,7 +34,7 @@ static void who_has_waited_for_half_of_its_time_leads_to_one_question_a_second(v
     assert_int_equal(tp_pool_blocked(fake.pool, &blocked, 1), -1);
     atomic_store(&fake.blocked, fake_id(held));
     int64_t began = tp_now();
-    time_out(&fake, 300 * MS, &err);
+    time_out(&fake, 300, &err);
     assert_int_equal(fake.inquiries, 1);
     assert_int_equal(fake.opens, 2);
     assert_int_equal(fake_stats(&fake).total, 1);
@@ -42,11 +44,11 @@ static void who_has_waited_for_half_of_its_time_leads_to_one_question_a_second(v
     assert_non_null(strstr(err.message,
                            "; backend 1 (in this pool, acquired at app.lua:12) waits for "
                            "a lock of backend 4711 (application without a name)"));
-    time_out(&fake, 200 * MS, &err);
-    assert_true(fake.inquiries == 1 || tp_now() - began > 1000 * MS);
+    time_out(&fake, 200, &err);
+    assert_true(fake.inquiries == 1 || tp_now() - began > SECOND);
     assert_non_null(strstr(err.message, "waits for a lock"));
-    time_out(&fake, 1500 * MS, &err);
-    assert_true(fake.inquiries >= 2 && fake.inquiries <= 1 + (tp_now() - began) / (1000 * MS));
+    time_out(&fake, 1500, &err);
+    assert_true(fake.inquiries >= 2 && fake.inquiries <= 1 + (tp_now() - began) / SECOND);
     assert_int_equal(fake.opens, 2);
     fake_give(held, TP_FATE_KEEP);
     assert_int_equal(tp_pool_blocked(fake.pool, &blocked, 1), 0); /* it does not wait any more */
@@ -66,7 +68,7 @@ static void nothing_is_asked_for_a_moments_wait_or_none_that_ends(void **state)
     waiter.deadline = waiter.patience_us = TP_NEVER;
     assert_int_equal(tp__pool_acquire(fake.pool, &waiter, &err), TP_QUEUED);
     for (int i = 0; i < 10; i++)
-        time_out(&fake, 50 * MS, &err);
+        time_out(&fake, 50, &err);
     assert_int_equal(fake.opens, 1);
     tp__pool_leave(fake.pool, &waiter);
     fake_give(held, TP_FATE_KEEP);
@@ -82,7 +84,7 @@ static void a_connection_for_those_who_wait_comes_first(void **state)
     fake_start(&fake, &limits);
     struct held held = fake_take(&fake);
     atomic_store(&fake.hold_opens, true);
-    time_out(&fake, 200 * MS, &err); /* another is being made */
+    time_out(&fake, 200, &err); /* another is being made */
     assert_int_equal(fake.opens, 2);
     assert_int_equal(fake.inquiries, 0);
     fake_say(&fake, &fake.hold_opens, false);
@@ -102,8 +104,8 @@ static void that_it_cannot_be_asked_is_no_failure_of_the_pool(void **state)
         struct held held = fake_take(&fake);
         atomic_store(&fake.fail_at_once, at_once == 1);
         atomic_store(&fake.fail_opens, -1);
-        time_out(&fake, 200 * MS, &err);
-        time_out(&fake, 200 * MS, &err);
+        time_out(&fake, 200, &err);
+        time_out(&fake, 200, &err);
         assert_int_equal(err.kind, TP_ERR_POOL_TIMEOUT);
         assert_int_equal(fake.failures, 1); /* the next try is later */
         assert_int_equal(fake_stats(&fake).connect_failures, 0);
@@ -122,7 +124,7 @@ static void its_connection_is_let_go_of_when_connections_cannot_be_made(void **s
     struct tp_error err;
     fake_start(&fake, &limits);
     struct held held = fake_take(&fake);
-    time_out(&fake, 200 * MS, &err);
+    time_out(&fake, 200, &err);
     assert_int_equal(fake.alive, 2);
     atomic_store(&fake.fail_opens, -1);
     fake_give(held, TP_FATE_CLOSE);
@@ -142,7 +144,7 @@ static void a_question_without_an_answer_is_given_up(void **state)
     fake_start(&fake, &limits);
     struct held held = fake_take(&fake);
     atomic_store(&fake.hold_chores, true);
-    time_out(&fake, 200 * MS, &err);
+    time_out(&fake, 200, &err);
     assert_int_equal(tp_pool_blocked(fake.pool, &blocked, 1), -1);
     AWAIT(fake.closes == 1);
     fake_give(held, TP_FATE_KEEP);
@@ -157,7 +159,7 @@ static void a_child_closes_only_the_descriptor_of_it(void **state)
     struct tp_error err;
     fake_start(&fake, &limits);
     struct held held = fake_take(&fake);
-    time_out(&fake, 200 * MS, &err);
+    time_out(&fake, 200, &err);
     AWAIT(fake.inquiries == 1);
     pid_t child = fork();
     if (child == 0) {
