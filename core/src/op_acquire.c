@@ -71,6 +71,7 @@ void tp__op_begin_acquire(tp_op *op)
     op->waiter.deadline = op->deadline;
     op->waiter.patience_us =
         op->kind != OP_ACQUIRE ? op->database->settings->acquire_timeout_us : TP_NEVER;
+    op->waiter.began = op->attempts == 0 ? op->began : 0;
     op->waiter.sql = op->kind == OP_QUERY ? op->query.sql : NULL;
     op->waiter.sql_len = op->kind == OP_QUERY ? op->query.sql_len : 0;
     op->waiter.bell = op->seat.reactor != NULL ? tp__reactor_bell(op->seat.reactor) : NULL;

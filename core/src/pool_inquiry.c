@@ -224,7 +224,7 @@ static void step(tp_pool *pool, int64_t now)
     tp__error_clear(&err);
     seat->ready = 0;
     if (seat->connection == NULL)
-        seat->connection = pool->vtable->open(pool->ctx, &err);
+        seat->connection = pool->vtable->open(pool->ctx, NULL, &err);
     if (seat->connection == NULL) {
         shut(pool, now + TRY_AGAIN_US);
         return;

@@ -110,6 +110,7 @@ void tp__lent_came_back_locked(const struct tp_slot *slot)
 
 static void fill(const struct tp_slot *slot, int64_t now, struct tp_holder *out)
 {
+    char sql[TP_NOTE_ROOM];
     int64_t quiet = atomic_load_explicit(&slot->quiet_since, memory_order_relaxed);
     int state = atomic_load_explicit(&slot->tx_state, memory_order_relaxed);
     out->backend_pid = slot->backend_pid;
@@ -117,7 +118,8 @@ static void fill(const struct tp_slot *slot, int64_t now, struct tp_holder *out)
     out->transaction = quiet == 0 ? TP_TX_ACTIVE : (enum tp_transaction_state)state;
     out->line = slot->line;
     tp__text_copy(out->place, sizeof out->place, slot->place);
-    tp__text_copy(out->sql, sizeof out->sql, slot->sql);
+    tp__note_read(&slot->sql, sql);
+    tp__text_copy(out->sql, sizeof out->sql, sql);
 }
 
 static int compare_ages(const void *a, const void *b)
