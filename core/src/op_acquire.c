@@ -68,6 +68,9 @@ static int64_t acquire_deadline(const tp_op *op)
 void tp__op_begin_acquire(tp_op *op)
 {
     op->waiter.share = op->share;
+    op->waiter.deadline = op->deadline;
+    op->waiter.patience_us =
+        op->kind != OP_ACQUIRE ? op->database->settings->acquire_timeout_us : TP_NEVER;
     op->waiter.began = op->attempts == 0 ? op->began : 0;
     op->waiter.sql = op->kind == OP_QUERY ? op->query.sql : NULL;
     op->waiter.sql_len = op->kind == OP_QUERY ? op->query.sql_len : 0;

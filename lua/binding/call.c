@@ -5,6 +5,7 @@
 #include "await.h"
 #include "error.h"
 #include "errors.h"
+#include "holders.h"
 #include "password.h"
 
 enum { KEEP_OPS = 64 };
@@ -211,7 +212,7 @@ void tpb_call_tell(lua_State *L, struct tpb_db *db, int db_index, int sql,
         lua_pushinteger(L, query->nparams);
         lua_pushnumber(L, (lua_Number)elapsed_us / 1000);
         if (err != NULL)
-            tpb_push_error(L, err);
+            tpb_push_pool_error(L, db->pool, err);
         else
             lua_pushnil(L);
         lua_call(L, 4, 0);
@@ -276,7 +277,7 @@ static int end_ping(lua_State *L, struct tpb_call *call)
     tpb_db_dispatch(L, call->db, call->db_index);
     lua_pushboolean(L, ok);
     if (!ok)
-        tpb_push_error(L, &call->err);
+        tpb_push_pool_error(L, call->db->pool, &call->err);
     return ok ? 1 : 2;
 }
 

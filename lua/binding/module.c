@@ -185,6 +185,7 @@ TPB_EXPORT int luaopen_tidepool_core(lua_State *L)
     };
     luaL_newlib(L, functions);
     set_text(L, "xact_sql", tp_xact_sql());
+    set_text(L, "blocked_sql", tp_blocked_sql());
     tpb_register_values(L, lua_gettop(L));
     tpb_await_open(L, lua_gettop(L));
     tpb_beacon_open(L);

@@ -9,6 +9,7 @@
 -- @module tidepool
 local adapters = require "tidepool.await.adapter"
 local await = require "tidepool.await"
+local blockers = require "tidepool.blockers"
 local compat = require "tidepool.compat"
 local core = require "tidepool.core"
 local copy = require "tidepool.copy"
@@ -50,6 +51,7 @@ local function extend(methods, more)
     end
 end
 
+extend(core.db_methods, blockers.methods)
 extend(core.db_methods, copy.methods)
 extend(core.connection_methods, copy.methods)
 extend(core.db_methods, events.methods)

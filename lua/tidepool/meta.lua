@@ -9,6 +9,7 @@
 ---@alias tidepool.breaker_state "closed"|"open"|"half_open"
 ---@alias tidepool.event_name
 ---| "connect"|"remove"|"error"|"retry"|"state"|"notice"|"rollback"|"breaker"|"leak"
+---| "held"|"returned"|"idle_in_transaction"
 ---| "tls_expiring"|"tls_reload"|"overflow"|"verdict"|"query"
 ---@alias tidepool.transaction_state "idle"|"active"|"open"|"failed"|"unknown"|"inherited"
 ---@alias tidepool.error_kind
@@ -44,6 +45,8 @@
 ---@field query? string # the beginning of the SQL text
 ---@field verdict? "aborted"|"unknown" # of a transaction whose link was lost at COMMIT
 ---@field xid? string # its id
+---@field holders? tidepool.holder[] # of "pool_timeout": who had the connections
+---@field blockers? tidepool.blocker[] # of "pool_timeout": which of them wait for locks, if that is known
 ---@field item? integer # of a pipeline or query_many: the number of the statement that failed
 
 ---@class tidepool.column
@@ -148,6 +151,7 @@ function stream:close() end
 ---@field max_uses? integer # after how many loans a connection is replaced; 0 is never
 ---@field max_lifetime_ms? integer # at what age a connection is replaced; 0 is never
 ---@field max_waiting? integer # how many callers may wait before others are refused; 0 is no limit
+---@field leak_after_ms? integer # after how long on loan a connection is warned of; 0 is never
 ---@field max_total? integer # the most connections of all processes together that share a budget; 0 is no limit
 ---@field budget? string # the name of the budget that max_total is about
 ---@field adaptive? boolean # whether the pool finds out how many connections are of use
@@ -247,6 +251,22 @@ function stream:close() end
 ---@field await? "nginx"|"cqueues"|"luv"|"copas"|"blocking"|tidepool.adapter # how calls wait
 
 -- -------------------------------------------------------------- statistics
+
+---A connection on loan.
+---@class tidepool.holder
+---@field backend_pid integer
+---@field age_ms number # since it was acquired
+---@field transaction tidepool.transaction_state # "active": a statement is under way
+---@field sql string # the beginning of its last statement; empty: there was none
+---@field place? string # where it was acquired, "app.lua:12", if that is known
+
+---A backend of the server that waits for a lock.
+---@class tidepool.blocker
+---@field pid integer
+---@field blocked_by integer[] # the backends that it waits for; 0: a prepared transaction
+---@field query string # its statement, up to the first text constant; empty: another role's
+---@field wait_ms number
+---@field state string # as in pg_stat_activity
 
 ---Percentiles of durations.
 ---@class tidepool.bucket
@@ -693,6 +713,15 @@ function db:state() end
 ---@return tidepool.stats? stats
 ---@return tidepool.error? err
 function db:stats(options) end
+
+---The connections on loan, the oldest first.
+---@return tidepool.holder[]
+function db:holders() end
+
+---Asks the server which backends wait for locks.
+---@return tidepool.blocker[]? list # those that wait the longest first
+---@return tidepool.error? err
+function db:blockers() end
 
 ---How connections are encrypted, and the certificates of both sides.
 ---@return tidepool.tls
