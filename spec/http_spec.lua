@@ -94,7 +94,7 @@ describe("tidepool.http", function()
     it("has everything below a prefix and below /tidepool, and nothing anywhere else", function()
         local db = closing(open())
         for _, path in ipairs { "/health", "/tidepool/health", "/tidepool/metrics", "/tidepool/api/db/health",
-                                "/health?since=1" } do
+                                "/tidepool/", "/tidepool/data.json?since=1" } do
             assert.equal(200, (get(db, path)), path)
             assert.equal(200, (get(db, "/ops" .. path, { prefix = "/ops" })), path)
             assert.equal(404, (get(db, path, { prefix = "/ops" })), path)
@@ -102,6 +102,8 @@ describe("tidepool.http", function()
         for _, path in ipairs { "/", "", "/tidepool/tidepool/health", "/healthy", "/tidepool/x", "/../health" } do
             assert.equal(404, (get(db, path)), path)
         end
+        local status, headers = get(db, "/tidepool")
+        assert.same({ 301, "tidepool/" }, { status, headers.location })
     end)
 
     it("answers HEAD as GET without the body, and other methods with 405", function()

@@ -102,6 +102,14 @@ describe("tidepool.http in nginx", function()
             return total > 0
         end))
     end)
+
+    it("keeps samples of the last minutes in every worker, also when nobody asks", function()
+        assert.is_true(server.wait(function()
+            return #get_json "/tidepool/data.json".history >= 2
+        end, 10000))
+        local now = get_json "/tidepool/data.json".time
+        assert.same({}, get_json("/tidepool/data.json?since=" .. now + 60).history)
+    end)
 end)
 
 describe("tidepool serve", function()

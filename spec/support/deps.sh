@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Makes sure that the packages for tasks are there: deps.sh [build] [demo] [test] [luas] [openresty] [prometheus] [lint] [fuzz]
-# [bench].
+# Makes sure that the packages for tasks are there: deps.sh [build] [demo] [test] [luas] [openresty] [prometheus] [page] [lint]
+# [fuzz] [bench].
 #
 # On Debian and its kin, with root or sudo, installs what is missing; silent and quick when nothing is. Elsewhere, or
 # without the rights, says exactly what is missing (by Debian's names) and ends with 1. A thing that is there without a
@@ -21,6 +21,9 @@ openresty=(nginx-light libnginx-mod-http-lua libluajit2-5.1-dev curl procps wrk)
 # What checks the metrics. It is no package: see take_promtool.
 # shellcheck disable=SC2034
 prometheus=(promtool)
+# A browser for the page of tidepool.http: 300 MB, so only who works on the page has it.
+# shellcheck disable=SC2034
+page=(chromium fonts-dejavu-core)
 # The other Luas that the tests are run on. Debian's `luajit` cannot be there beside OpenResty's library: nothing here asks
 # for it, and the library that is there already will do.
 # shellcheck disable=SC2034
@@ -76,11 +79,11 @@ declare -A wanted=()
 [ $# -gt 0 ] || set -- build
 for task in "$@"; do
     case $task in
-        build | demo | test | luas | openresty | prometheus | lint | fuzz | bench)
+        build | demo | test | luas | openresty | prometheus | page | lint | fuzz | bench)
             declare -n list=$task
             for package in "${list[@]}"; do wanted[$package]=1; done
             unset -n list ;;
-        *) echo "usage: deps.sh [build] [demo] [test] [luas] [openresty] [prometheus] [lint] [fuzz] [bench]" >&2; exit 2 ;;
+        *) echo "usage: deps.sh [build] [demo] [test] [luas] [openresty] [prometheus] [page] [lint] [fuzz] [bench]" >&2; exit 2 ;;
     esac
 done
 mapfile -t missing < <(missing_of "${!wanted[@]}" | sort)

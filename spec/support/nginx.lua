@@ -134,8 +134,8 @@ function M.start(options)
 end
 
 --- One request, with curl. `options`: `method`, `body`, `headers` (a list of lines), `timeout_ms` (10000),
---- `show_headers` (before the body). Returns the body and the status; when there was no answer, nil and curl's exit code (28: the time
---- was over).
+--- `show_headers` (before the body). Returns the body and the status; when there was no answer, nil and curl's exit
+--- code (28: the time was over).
 function Site:get(path, options)
     options = options or {}
     local words = {

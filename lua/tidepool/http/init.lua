@@ -1,4 +1,4 @@
---- Health, metrics and maintenance, for any server that speaks HTTP.
+--- Health, metrics, maintenance and a page to look at, for any server that speaks HTTP.
 --
 --     local status, headers, body = http.handle(db, { method = "GET", path = "/health", headers = {} })
 --
@@ -11,6 +11,7 @@ local answer = require "tidepool.http.answer"
 local compat = require "tidepool.compat"
 local maintenance = require "tidepool.http.maintenance"
 local memory = require "tidepool.http.memory"
+local page = require "tidepool.http.page"
 local prometheus = require "tidepool.http.prometheus"
 local shapes = require "tidepool.http.shapes"
 
@@ -68,6 +69,11 @@ local function service(db, _, options) return shapes.service(db, options) end
 local function health(db, _, options) return shapes.health(db, options) end
 local function metrics(db, _, options) return shapes.metrics(db, options) end
 
+-- Relative, so that it holds wherever a server in front has put it.
+local function to_page()
+    return answer.text(301, "text/plain; charset=utf-8", "tidepool/\n", { location = "tidepool/" })
+end
+
 -- What is at a path, by method.
 local routes = {
     ["/health"] = { GET = service },
@@ -75,6 +81,9 @@ local routes = {
     ["/api/db/health"] = { GET = health },
     ["/api/db/metrics"] = { GET = metrics },
     ["/api/db/maintenance"] = { POST = maintenance.handle },
+    ["/tidepool"] = { GET = to_page },
+    ["/tidepool/"] = { GET = page.html },
+    ["/tidepool/data.json"] = { GET = page.data },
 }
 
 -- Everything is below /tidepool, too, so that one location is enough.
