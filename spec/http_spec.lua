@@ -192,6 +192,29 @@ describe("the metrics", function()
         end
     end)
 
+    it("have histograms whose buckets rise to the count", function()
+        local db = closing(open { name = "h" })
+        db:transaction(function(tx) for _ = 1, 5 do tx:value "select 1" end end)
+        db:value "select pg_sleep(0.06)"
+        local _, _, body = get(db, "/metrics")
+        for _, name in ipairs { "query", "wait", "connect", "transaction", "held" } do
+            local before, bounds, last = 0, {}, nil
+            for le, count in body:gmatch("tidepool_" .. name .. '_seconds_bucket{pool="h",le="([^"]+)"} (%d+)') do
+                count = tonumber(count)
+                assert.is_true(count >= before)
+                before, last = count, le
+                bounds[le] = count
+            end
+            assert.equal("+Inf", last)
+            assert.equal(before, db:stats()[name].count, name)
+            assert.is_number(bounds["0.0001"] and bounds["10"], name)
+        end
+        local slow = body:match 'tidepool_query_seconds_bucket{pool="h",le="0.05"} (%d+)'
+        local all = body:match 'tidepool_query_seconds_bucket{pool="h",le="10"} (%d+)'
+        assert.is_true(tonumber(slow) < tonumber(all))
+        assert.matches('tidepool_transactions_total{pool="h",outcome="committed"} 1\n', body)
+    end)
+
     it("ask nothing of the server, and say that it is away", function()
         local away = closing(open { url = "postgresql://u@127.0.0.1:1/db" })
         local status, _, body = get(away, "/metrics")

@@ -6,7 +6,8 @@ local M = {}
 
 --- db:stats() with the totals of all processes and the counts that histograms are made of.
 function M.of(db)
-    return db:stats { shared = true, buckets = true }
+    local shares, stats = pcall(db.stats, db, { shared = true, buckets = true })
+    return shares and stats or db:stats { buckets = true }
 end
 
 --- The name that a pool has in metrics: its own, or that of its database.
