@@ -149,6 +149,39 @@ describe("tidepool.http", function()
     end)
 end)
 
+describe("the data of the page", function()
+    it("has what the page shows, and of the history what came after a moment", function()
+        local db = closing(open { name = "shown" })
+        assert.equal(1, db:value "select 1")
+        local data, status = get_json(db, "/tidepool/data.json")
+        assert.same({ 200, "shown", "connected", "healthy" }, { status, data.pool, data.state, data.health.status })
+        assert.equal(1, data.stats.queries)
+        assert.equal(1, #data.history)
+        assert.equal(#data.stats.query.buckets + 1, #data.history[1].query)
+        for _, name in ipairs { "statements", "slow_queries", "holders", "blockers", "tls_warnings" } do
+            assert.is_table(data[name], name)
+        end
+        local since = data.history[1].time
+        assert.equal(0, #get_json(db, ("/tidepool/data.json?x=1&since=%.6f"):format(since)).history)
+        local _, _, body = http.handle(db, { method = "GET", path = "/tidepool/data.json", query = { since = "1" } })
+        assert.equal(1, #core.json_decode(body).history)
+    end)
+
+    it("comes also while every connection is lent, and while the server is away", function()
+        local db = closing(open { pool = { min = 0, max = 1 } })
+        db:with(function()
+            local began = server.now()
+            local data = get_json(db, "/tidepool/data.json")
+            assert.is_true(server.now() - began < 3000)
+            assert.equal("degraded", data.health.status)
+            assert.equal(1, data.stats.active_connections)
+        end)
+        local away = closing(open { url = "postgresql://u@127.0.0.1:1/db" })
+        local data, status = get_json(away, "/tidepool/data.json", { health_timeout_ms = 100 })
+        assert.same({ 200, "unhealthy", "connection" }, { status, data.health.status, data.health.error.kind })
+    end)
+end)
+
 -- ------------------------------------------------------------------ metrics
 
 local promtool = server.sh "PATH=$PATH:build/tools command -v promtool":match "%S+"

@@ -105,7 +105,7 @@ local function allowed(methods)
 end
 
 local function respond(db, request, options)
-    local methods = find(request.path:match "^[^?]*", options.prefix or "")
+    local methods = find(request.path, options.prefix or "")
     if not methods then
         return answer.failure(404, "there is nothing at this path")
     end
@@ -121,12 +121,11 @@ local function check_request(request)
     if type(request) ~= "table" or type(request.method) ~= "string" or type(request.path) ~= "string" then
         error("a request needs a method and a path", 3)
     end
-    if request.headers == nil then
-        local copy = { headers = {} }
-        for name, value in pairs(request) do copy[name] = value end
-        return copy
-    end
-    return request
+    local path, query = request.path:match "^([^?]*)%??(.*)$"
+    local copy = { headers = {}, query = query }
+    for name, value in pairs(request) do copy[name] = value end
+    copy.path = path
+    return copy
 end
 
 --- Answers a request.

@@ -10,6 +10,9 @@ local M = {}
 -- For how long the answers of the server are shown to all who look: many pages cost what one does.
 local KEEP_MS = 1500
 
+-- How long the page waits for the server; what the pool knows of itself is shown in any case.
+local TIMEOUT_MS = 1000
+
 -- ------------------------------------------------------------------- the page
 
 local page -- {body =, policy =}: made once
@@ -69,22 +72,23 @@ local function error_of(err)
     return err and { kind = err.kind, message = err.message, code = err.code } or nil
 end
 
-local function health_of(db, options)
-    return memory.kept(db, "health", KEEP_MS, function()
-        local health = db:health(options.health_timeout_ms)
-        health.reasons = core.array(health.reasons)
-        health.error, health.last_error = error_of(health.error), error_of(health.last_error)
-        return clean(health)
-    end)
+-- Which backends of the server wait for others. While no connection is to be had, the error has what could be found out
+-- without one.
+local function blockers_of(db, err)
+    if err then
+        return list_of(err.blockers)
+    end
+    return list_of(db.blockers and db:blockers())
 end
 
--- Which backends of the server wait for others. Nothing is asked of one that does not answer.
-local function blockers_of(db, health)
-    if not db.blockers or health.status == "unhealthy" then
-        return core.array {}
-    end
-    return memory.kept(db, "blockers", KEEP_MS, function()
-        return list_of(db:blockers())
+-- What is asked of the server: {health =, blockers =}.
+local function ask(db, options)
+    return memory.kept(db, "page", KEEP_MS, function()
+        local health = db:health(options.health_timeout_ms or TIMEOUT_MS)
+        local blockers = blockers_of(db, health.error)
+        health.reasons = core.array(health.reasons)
+        health.error, health.last_error = error_of(health.error), error_of(health.last_error)
+        return { health = clean(health), blockers = blockers }
     end)
 end
 
@@ -97,18 +101,19 @@ end
 
 --- GET /tidepool/data.json
 function M.data(db, request, options)
-    local health = health_of(db, options)
+    local asked = ask(db, options)
     local stats = figures.of(db)
     local state = db:state()
     return answer.json(200, {
         time = core.time(), pool = figures.pool_name(db), version = core.version,
         service = options.service or db:option "application_name" or "tidepool",
         state = state.state, since = memory.since(db), next_try_ms = state.next_try_ms,
-        health = health, stats = clean(stats), slow_ms = tonumber(db:option "log.slow_ms") or 0,
+        health = asked.health, blockers = asked.blockers, stats = clean(stats),
+        slow_ms = tonumber(db:option "log.slow_ms") or 0,
         history = memory.history(db, since_of(request.query)),
         statements = list_of(db.statements and db:statements { limit = 50 }),
         slow_queries = list_of(db.slow_queries and db:slow_queries()),
-        holders = list_of(db.holders and db:holders()), blockers = blockers_of(db, health),
+        holders = list_of(db.holders and db:holders()),
         tls_warnings = list_of(db:tls().warnings),
     })
 end
