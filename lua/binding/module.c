@@ -15,6 +15,7 @@
 #include "password.h"
 #include "stream.h"
 #include "tidepool.h"
+#include "tools.h"
 #include "values.h"
 
 #if defined(__GNUC__)
@@ -187,6 +188,7 @@ TPB_EXPORT int luaopen_tidepool_core(lua_State *L)
     set_text(L, "xact_sql", tp_xact_sql());
     set_text(L, "blocked_sql", tp_blocked_sql());
     tpb_register_values(L, lua_gettop(L));
+    tpb_tools_open(L, lua_gettop(L));
     tpb_await_open(L, lua_gettop(L));
     tpb_beacon_open(L);
     tpb_call_open(L);

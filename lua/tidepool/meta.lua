@@ -355,6 +355,21 @@ function stream:close() end
 ---@field next_try_ms? number # while the breaker is open: until a connection is tried again
 ---@field last_error? tidepool.error
 
+---What db:health has found.
+---@class tidepool.health
+---@field status "healthy"|"degraded"|"unhealthy"
+---@field reasons string[] # why it is not healthy
+---@field checked_at number # seconds since 1970
+---@field latency_ms? number # how long the server took; nil when it was not asked
+---@field error? tidepool.error # when it did not answer
+---@field state tidepool.state_name
+---@field is_connected boolean
+---@field error_count integer
+---@field last_error? tidepool.error
+---@field breaker tidepool.breaker_state
+---@field total_connections integer
+---@field waiting_requests integer
+
 ---@class tidepool.certificate
 ---@field subject string
 ---@field issuer string
@@ -708,6 +723,11 @@ function db:is_connected() end
 ---@return tidepool.state
 function db:state() end
 
+---One round trip to the server, and what the pool knows of itself. Never fails.
+---@param timeout_ms? number # how long it may take; 2000 when not said
+---@return tidepool.health
+function db:health(timeout_ms) end
+
 ---What was counted. An error only where what is shared cannot be had.
 ---@param options? tidepool.stats_wanted
 ---@return tidepool.stats? stats
@@ -775,5 +795,70 @@ function db:drain(timeout_ms) end
 ---Ends idle connections at once and borrowed ones when they come back.
 ---@return true
 function db:close() end
+
+-- -------------------------------------------------------------------- HTTP
+
+---An index that POST /api/db/maintenance makes.
+---@class tidepool.http_index
+---@field name string
+---@field on string # SQL: "users (email)", "docs using gin (tags)"
+---@field unique? boolean
+---@field where? string # SQL: a condition
+
+---Of require "tidepool.http".
+---@class tidepool.http_options
+---@field prefix? string # what the paths begin with: "/ops"
+---@field service? string # its name in /health
+---@field version? string # its version in /health
+---@field token? string # for maintenance, which there is not without it
+---@field indexes? tidepool.http_index[] # what createIndexes makes
+---@field health_timeout_ms? number # how long the server has to answer; 2000 when not said
+---@field maintenance_timeout_ms? number # how long one statement of maintenance may take; an hour when not said
+---@field extra? table<string, any>|fun(db: tidepool.db): table<string, any> # more fields for /health
+
+---@class tidepool.http_new_options: tidepool.http_options
+---@field db tidepool.db
+
+---@class tidepool.http_request
+---@field method string
+---@field path string
+---@field headers? table<string, string> # by lower-case names
+---@field query? string|table<string, string>
+---@field body? string
+---@field remote_addr? string
+
+---@class tidepool.http_handler
+local handler = {}
+
+---Answers a request.
+---@param request tidepool.http_request
+---@return integer status
+---@return table<string, string> headers # by lower-case names
+---@return string body
+function handler:handle(request) end
+
+---The module tidepool.http.
+---@class tidepool.http
+local http = {}
+
+---Answers a request.
+---@param database tidepool.db
+---@param request tidepool.http_request
+---@param options? tidepool.http_options
+---@return integer status
+---@return table<string, string> headers # by lower-case names
+---@return string body
+function http.handle(database, request, options) end
+
+---A handler with its database and options.
+---@param options tidepool.http_new_options
+---@return tidepool.http_handler
+function http.new(options) end
+
+---Answers the request that nginx runs this code for.
+---@param database tidepool.db
+---@param options? tidepool.http_options
+---@return nil
+function http.nginx(database, options) end
 
 return tidepool
