@@ -107,9 +107,11 @@ describe("tidepool --help", function()
     end)
 
     it("is pointed to by whoever says something wrong, which ends with 2", function()
-        for _, words in ipairs { {}, { "quer" }, { "query" }, { "query", "--format", "xml", "select 1" },
-            { "ping", "-c", "0" }, { "query", "--timeout", "soon", "select 1" }, { "query", "--file", "/nonexistent.sql" },
-            { "query", "select 1; select $1", "2" }, { "ping", "--url", "mysql://x/y" } } do
+        for _, words in ipairs {
+            {}, { "quer" }, { "query" }, { "query", "--format", "xml", "select 1" }, { "ping", "-c", "0" },
+            { "query", "--timeout", "soon", "select 1" }, { "query", "--file", "/nonexistent.sql" },
+            { "query", "select 1; select $1", "2" }, { "ping", "--url", "mysql://x/y" },
+        } do
             local output, code, errors = run(words)
             assert.equal("", output)
             assert.equal(2, code, errors)
