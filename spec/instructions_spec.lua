@@ -139,7 +139,6 @@ describe("the instructions of a query", function()
     for _, workload in ipairs { "W1", "W2" } do
         it(("in core.so are below the ceiling (%s)"):format(workload), function()
             if reason then
-                print("skipped: the instructions of " .. workload .. ": " .. reason)
                 pending(reason)
                 return
             end
