@@ -18,7 +18,7 @@ local function number(value)
     elseif value % 1 == 0 and math.abs(value) < 2^53 then
         return ("%d"):format(value)
     end
-    return ("%.14g"):format(value)
+    return ("%.10g"):format(value)
 end
 
 local function sorted_keys(object)

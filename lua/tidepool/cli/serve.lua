@@ -10,7 +10,7 @@ local M = {
     examples = [[
   tidepool serve
   tidepool serve --port 9090 --workers 2
-  TIDEPOOL_TOKEN=... tidepool serve          (POST /api/db/maintenance, which is off without a token)]],
+  TIDEPOOL_HTTP_TOKEN=... tidepool serve          (POST /api/db/maintenance, which is off without a token)]],
 }
 
 function M.configure(command, convert)
@@ -21,7 +21,7 @@ end
 
 function M.run(args)
     local ok, err = require("tidepool.http.serve").run {
-        host = args.host, port = args.port, workers = args.workers, url = args.url, token = os.getenv "TIDEPOOL_TOKEN",
+        host = args.host, port = args.port, workers = args.workers, url = args.url,
     }
     if not ok then
         terminal.exit(1, tostring(err))
