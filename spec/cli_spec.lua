@@ -1,5 +1,6 @@
 --- lua/bin/tidepool, run as a user runs it: what it prints, how it ends, and what it leaves behind.
 local child = require "spec.support.child"
+local core = require "tidepool.core"
 local server = require "spec.support.server"
 
 local PROGRAM = "lua/bin/tidepool"
@@ -70,16 +71,28 @@ local function on_terminal(width, words, environment, keys, shown)
     return shown_text, tonumber(code), modes
 end
 
+-- Those that may still run.
+local started = {}
+
+local function end_all()
+    for pid in pairs(started) do
+        server.sh("kill -KILL " .. pid)
+    end
+    started = {}
+end
+
 -- Starts it with its output in a pipe.
 local function start(words)
     local pipe = assert(io.popen(("bash -c %s 2>/dev/null"):format(quote(
         ("set -m; %s 2>&1 </dev/null & echo $!; wait $!; echo code $?"):format(command(words))))))
     local handle = { pid = pipe:read "*l" }
+    started[handle.pid] = true
     function handle.line() return pipe:read "*l" end
     function handle.signal(name) server.sh(("kill -%s %s"):format(name, handle.pid)) end
     function handle.finish()
         local rest = pipe:read "*a"
         pipe:close()
+        started[handle.pid] = nil
         local output, code = rest:match "^(.*)code (%d+)\n$"
         return assert(output, rest), tonumber(code)
     end
@@ -138,6 +151,8 @@ local ROWS = [[select * from (values (1, 'Ada "A"', 1.50, true), (20, null, -3, 
     (300, E'a,b\n\tc\\', null, null)) as v (id, name, amount, fine)]]
 
 describe("tidepool query", function()
+    after_each(end_all)
+
     it("prints a table with numbers on the right and NULL", function()
         assert.equal([[
   id | name      | amount | fine
@@ -299,6 +314,8 @@ describe("tidepool query", function()
 end)
 
 describe("tidepool ping", function()
+    after_each(end_all)
+
     it("says how long each answer took, and sums up", function()
         local output = good { "ping", "-c", "3", "--interval", "0.01" }
         local answers = ("answer %d: [%d.]+ ms\n"):rep(3)
@@ -338,6 +355,8 @@ local function with_blocked(fn)
 end
 
 describe("tidepool top", function()
+    after_each(end_all)
+
     it("shows who waits for what and who blocks whom; q ends it and the terminal is as before", function()
         with_blocked(function()
             local output = good { "top", "--once" }
@@ -377,6 +396,66 @@ describe("tidepool stats", function()
         assert.truthy(json:find('"database":"' .. server.database .. '"', 1, true), json)
     end)
 end)
+
+if core.db_methods.health then
+    describe("tidepool health", function()
+        it("ends with 0 when the database can be worked with", function()
+            assert.truthy(good({ "health" }):find "^healthy, [%d.]+ ms with connecting\n$")
+            local json = good { "health", "--json" }
+            assert.truthy(json:find('"reasons":[],"state":"connected","status":"healthy"}\n', 1, true), json)
+        end)
+
+        it("says why it is not, and ends with 3 when nothing can be connected to", function()
+            local output, code, errors = run { "health", "--url", "postgresql://me:s3cretword@127.0.0.1:1/x" }
+            assert.equal(3, code)
+            assert.truthy(output:find "^unhealthy, [^\n]*\n  the server does not answer: connection\n$", output)
+            assert.truthy(errors:find("Connection refused", 1, true), errors)
+            output, code = run({ "health", "--json" }, { DATABASE_URL = false })
+            assert.equal(3, code)
+            assert.truthy(output:find('"status":"unhealthy"', 1, true), output)
+        end)
+    end)
+end
+
+if core.db_methods.listen then
+    describe("tidepool listen", function()
+        after_each(end_all)
+
+        local function listening(handle)
+            return server.wait(function()
+                return server.psql("select count(*) from pg_stat_activity "
+                    .. "where application_name = 'tidepool listen' and query ilike 'listen%'") == "1"
+            end) and handle
+        end
+
+        it("prints notifications as they come, and ends when there were as many as asked for", function()
+            local handle = listening(start { "listen", "cli_a", "cli B", "--count", "2" })
+            server.psql [[notify cli_a, E'one\ntwo']]
+            server.psql [[notify "cli B"]]
+            local output, code = handle.finish()
+            assert.equal(0, code, output)
+            assert.truthy(output:find "^%d%d:%d%d:%d%d cli_a %d+ one\\ntwo\n%d%d:%d%d:%d%d cli B %d+ \n$", output)
+        end)
+
+        it("prints each as a JSON object, and what may be missing on standard error", function()
+            local handle = listening(start { "listen", "--json", "cli_a", "--count", "1" })
+            server.terminate "tidepool listen"
+            assert.equal("tidepool: notifications may be missing here: lost", handle.line())
+            server.psql [[notify cli_a, '"x"']]
+            local output, code = handle.finish()
+            assert.equal(0, code, output)
+            local object = '^{"backend_pid":%d+,"channel":"cli_a","payload":"\\"x\\"","time":"[%dTZ:-]+"}\n$'
+            assert.truthy(output:find(object), output)
+        end)
+
+        it("ends with 4 when time is up, and with 130 by Ctrl-C", function()
+            assert.equal(4, select(2, run { "listen", "cli_a", "--timeout", "0.2" }))
+            local handle = listening(start { "listen", "cli_a" })
+            handle.signal "INT"
+            assert.equal(130, select(2, handle.finish()))
+        end)
+    end)
+end
 
 describe("the statements of a script", function()
     local split = require("tidepool.cli.sql").split

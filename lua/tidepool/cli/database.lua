@@ -71,9 +71,9 @@ local function milliseconds(seconds)
     return seconds and math.max(1, math.floor(seconds * 1000 + 0.5)) or 0
 end
 
--- Warnings that opening has to tell; whatever else the log says, the command says itself.
-local function sink(level, message)
-    if level == "warning" then
+-- Warnings are told; whatever else the log says, the command says itself, also what a listener may have missed.
+local function sink(level, message, fields)
+    if level == "warning" and fields.event ~= "gap" then
         terminal.complain(message)
     end
 end
