@@ -369,7 +369,7 @@ static void begin_request(tp_op *op, const tp_lease *lease)
         tp__op_begin_acquire(op);
     } else if (borrow(op, lease)) {
         if (op->kind == OP_QUERY)
-            tp__pool_note_sql(op->slot, op->query.sql, op->query.sql_len);
+            tp__note_write(&op->slot->sql, op->query.sql, op->query.sql_len);
         tp__op_begin_statement(op);
     }
 }
