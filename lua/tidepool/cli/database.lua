@@ -6,6 +6,8 @@ local tidepool = require "tidepool"
 
 local M = {}
 
+local opened = {}
+
 local REFUSED, USAGE, UNREACHABLE, TIMED_OUT = 1, 2, 3, 4
 local DEFAULT_S, CANCEL_MS = 10, 2000
 
@@ -100,24 +102,27 @@ function M.open(args, more)
     if not db then
         terminal.exit(err.kind == "tls" and UNREACHABLE or USAGE, tostring(err))
     end
-    M.opened = db
+    opened[#opened + 1] = db
     return db
+end
+
+local function wait_for_cancels(db)
+    local deadline = core.now() + CANCEL_MS
+    while db:stats().mending > 0 and core.now() < deadline do
+        core.sleep(1)
+    end
 end
 
 --- Closes what was opened. What still runs on the server is cancelled by the pool's own thread, which has to be given
 -- the time for it.
 function M.close()
-    local db = M.opened
-    M.opened = nil
-    if not db then
-        return
-    end
     collectgarbage() -- gives up the operation that was left in its middle
-    local deadline = core.now() + CANCEL_MS
-    while db:stats().mending > 0 and core.now() < deadline do
-        core.sleep(1)
+    for _, db in ipairs(opened) do
+        wait_for_cancels(db)
+        db:close()
     end
-    db:close()
+    opened = {}
+    collectgarbage() -- os.exit does not free pools, and so what they share with other processes
 end
 
 return M

@@ -10,12 +10,14 @@ local text = require "tidepool.cli.text"
 local M = {
     name = "stats",
     summary = "Show what the server has counted.",
-    description = "Shows the server's connections, what it has counted of the database, and the statements that took "
-        .. "most time (where the extension pg_stat_statements is installed).",
+    description = "Shows the server's connections, what it has counted of the database, the statements that took most "
+        .. "time (where the extension pg_stat_statements is installed), and what the pools on this machine have counted "
+        .. "that share their statistics (option stats.shared) and connect as this command does.",
     examples = [[
   tidepool stats
   tidepool stats --json | jq .database.cache_hit_ratio
-  tidepool stats --statements 20]],
+  tidepool stats --statements 20
+  tidepool stats --budget shop --json | jq .pools.query.p99_ms]],
 }
 
 local STATEMENTS = 5
@@ -23,6 +25,8 @@ local STATEMENTS = 5
 function M.configure(command, convert)
     command:option "--statements":argname "<n>":convert(convert.natural):default(tostring(STATEMENTS))
         :description "How many statements are shown."
+    command:option "--budget":argname "<name>"
+        :description "What pool.budget is of these pools, where it is said."
     command:flag "--json":description "One object."
 end
 
@@ -67,6 +71,39 @@ local function print_statements(statements)
     format:finish {}
 end
 
+local function can_share()
+    for _, option in ipairs(require("tidepool").options()) do
+        if option.name == "stats.shared" then return true end
+    end
+    return false
+end
+
+-- What the pools of services have counted together, or nil. A pool that counts nothing itself adds nothing to it.
+local function shared(args)
+    if not can_share() then
+        return nil
+    end
+    local reader = database.open(args, {
+        stats = { shared = true }, pool = { min = 0, max_total = 0, budget = args.budget },
+    })
+    local stats = database.must(nil, true, reader:stats { shared = true })
+    return (stats.processes > 0 or stats.queries > 0) and stats or nil
+end
+
+local function print_pools(pools)
+    terminal.write "\n"
+    line("pools", "of %d process%s, %d connections: %d active, %d idle; %d callers wait", pools.processes,
+        pools.processes == 1 and "" or "es", pools.total_connections, pools.active_connections, pools.idle_connections,
+        pools.waiting_requests)
+    line("queries", "%s, %s failed; %s transactions committed, %s rolled back", counted(pools.queries),
+        counted(pools.query_failures), counted(pools.transactions.committed), counted(pools.transactions.rolled_back))
+    for _, name in ipairs { "wait", "query", "transaction", "held" } do
+        local latency = pools[name]
+        line("  " .. name, "p50 %.2f ms, p95 %.2f ms, p99 %.2f ms, longest %.2f ms", latency.p50_ms, latency.p95_ms,
+            latency.p99_ms, latency.max_ms)
+    end
+end
+
 local function plain_copy(list)
     local copy = json.list {}
     for i, row in ipairs(list) do
@@ -82,12 +119,17 @@ function M.run(args)
     if err then
         database.fail(err)
     end
+    local pools = shared(args)
     if args.json then
+        figures.pools = pools or json.null
         figures.statements = statements and plain_copy(statements) or json.null
         terminal.write(json.encode(figures), "\n")
         return
     end
     print_server(figures)
+    if pools then
+        print_pools(pools)
+    end
     if statements and #statements > 0 then
         print_statements(statements)
     end
