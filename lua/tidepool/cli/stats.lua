@@ -11,8 +11,8 @@ local M = {
     name = "stats",
     summary = "Show what the server has counted.",
     description = "Shows the server's connections, what it has counted of the database, the statements that took "
-        .. "most time (where the extension pg_stat_statements is installed), and what the pools on this machine have counted "
-        .. "that share their statistics (option stats.shared) and connect as this command does.",
+        .. "most time (where the extension pg_stat_statements is installed), and what the pools on this machine have "
+        .. "counted that share their statistics (option stats.shared) and connect as this command does.",
     examples = [[
   tidepool stats
   tidepool stats --json | jq .database.cache_hit_ratio
