@@ -558,6 +558,7 @@ struct tp_query {
     bool idempotent;   /* may be repeated after a lost link */
     bool simple;       /* many statements, no parameters, never prepared */
     bool stream;       /* rows are used as they come: never repeated once there were some */
+    bool text;         /* rows come in the text form, whatever their types */
     int64_t wait_us;   /* stream: the longest wait for more rows; 0: none but the deadline */
     int64_t max_rows;  /* more are an error; 0: any number */
     int64_t max_bytes; /* of all rows together; 0: any number */

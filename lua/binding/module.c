@@ -6,6 +6,7 @@
 #include "call.h"
 #include "client.h"
 #include "compat.h"
+#include "console.h"
 #include "copy.h"
 #include "db.h"
 #include "error.h"
@@ -203,6 +204,8 @@ TPB_EXPORT int luaopen_tidepool_core(lua_State *L)
     lua_setfield(L, -2, "connection_methods");
     tpb_db_open(L);
     lua_setfield(L, -2, "db_methods");
+    tpb_console_open(L);
+    lua_setfield(L, -2, "console");
     lua_pushliteral(L, TP_VERSION);
     lua_setfield(L, -2, "version");
     return 1;

@@ -73,6 +73,14 @@ local stream = {}
 ---Ends the reading; needed before Lua 5.4 when a loop over `each` is left early.
 function stream:close() end
 
+---What the rows consist of; also when there are none.
+---@return tidepool.column[]
+function stream:columns() end
+
+---What the statement has done, once the last row was read; nil before.
+---@return tidepool.command|nil
+function stream:result() end
+
 -- ----------------------------------------------------------------- options
 
 ---SQL text, or a table with the text and options of this call.
@@ -91,6 +99,7 @@ function stream:close() end
 ---@field as? "rows"|"arrays"|"columns"|"lazy"
 ---@field nulls? boolean # NULL is tidepool.null
 ---@field numbers? boolean # numeric is a Lua number
+---@field text? boolean # every value is a string, as the server writes it
 ---@field int64? "cdata" # on LuaJIT: integers past 2^53 are int64_t
 ---@field max_rows? integer # more are an error
 ---@field max_result_bytes? integer # more are an error
