@@ -98,12 +98,14 @@ describe("a connection that is held for longer than pool.leak_after_ms", functio
         for i = 1, 3 do
             assert.equal(i, db:value("select $1::int", i))
         end
+        local line = line_here() + 2
         for _ = 1, 2 do
             assert(db:exec "select pg_sleep(0.4)")
         end
         assert.is_true(await(db, 1000, function() return #returned == 2 end))
         assert.equal(2, #held)
         has(held[1].message, "select pg_sleep(0.4)")
+        has(held[1].message, ("explain_spec.lua:%d"):format(line))
     end)
 
     it("is not told of where the option is not said", function()

@@ -693,6 +693,10 @@ void tp_op_pause(tp_op *op, int64_t until);
 void tp_op_drain(tp_op *op, int64_t deadline);
 void tp_op_suspend(tp_op *op, int64_t deadline);
 
+/* Where in the program the operation is, for connections that it takes itself: see
+ * tp_lease_set_place. NULL: nowhere; so it is at first. */
+void tp_op_set_place(tp_op *op, const char *place, int line);
+
 /* Something of the caller's. */
 void tp_op_set_tag(tp_op *op, void *tag);
 void *tp_op_tag(const tp_op *op);

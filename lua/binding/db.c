@@ -50,6 +50,7 @@ static void read_settings(struct tpb_db *db)
 {
     const tp_config *config = tp_pool_config(db->pool);
     db->watch_queries = tp_config_bool(config, "log.queries");
+    db->notes_places = tp_config_int(config, "pool.leak_after_ms") > 0;
     db->timeout_ms = tp_config_int(config, "query_timeout_ms");
     db->slow_us = tp_config_int(config, "log.slow_ms") * 1000;
 }
