@@ -21,6 +21,7 @@ local M = {
 }
 
 local STATEMENTS = 5
+local WIDTH = 120 -- where there is no terminal
 
 function M.configure(command, convert)
     command:option "--statements":argname "<n>":convert(convert.natural):default(tostring(STATEMENTS))
@@ -62,7 +63,7 @@ local columns = {
 
 local function print_statements(statements)
     terminal.write "\n"
-    local format = rows.new("table", { header = true, width = terminal.size() })
+    local format = rows.new("table", { header = true, width = (terminal.size(WIDTH)) })
     format:begin(columns)
     for _, statement in ipairs(statements) do
         format:row { counted(statement.calls), ("%.1f"):format(statement.total_ms),
