@@ -12,6 +12,8 @@ void tp__report_timeout_locked(const tp_pool *pool, int64_t waited_us, struct tp
 void tp__report_self_blocked(tp_pool *pool, struct tp_error *err);
 /* Nothing says where the server is. Returns TP_ERR_NOT_CONFIGURED. */
 enum tp_status tp__report_unconfigured(struct tp_error *err);
+/* Appends "held for 1.5 s by app.lua:12, in a transaction: select 1" to a text. */
+void tp__report_holder_locked(const struct tp_slot *slot, int64_t now, char *out, size_t room);
 /* The error of a waiter that was refused with this status. */
 void tp__report_refusal_locked(const tp_pool *pool, enum tp_status status, struct tp_error *err);
 

@@ -91,7 +91,8 @@ end
 
 -- Logged whatever log.connections says.
 local warned = {
-    leak = "warning", tls_expiring = "warning", tls_reload = "warning", overflow = "warning", gap = "warning",
+    leak = "warning", held = "warning", returned = "info", idle_in_transaction = "warning",
+    tls_expiring = "warning", tls_reload = "warning", overflow = "warning", gap = "warning",
 }
 
 local logged = { connect = "info", remove = "info", error = "warning", breaker = "warning" }
