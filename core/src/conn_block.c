@@ -18,7 +18,7 @@ void tp__conn_note_began(struct tp_conn *conn, int64_t began)
 static void begin(struct tp_conn *conn)
 {
     conn->in_block = true;
-    conn->block_began = conn->asked_at > 0 ? conn->asked_at : tp_now();
+    conn->block_began = conn->asked_at > 0 ? conn->asked_at : tp__stats_now();
 }
 
 static void end(struct tp_conn *conn, bool committed)
@@ -28,7 +28,7 @@ static void end(struct tp_conn *conn, bool committed)
     if (tally == NULL)
         return;
     tp__add(committed ? &tally->counts.committed : &tally->counts.rolled_back, 1);
-    tp__histogram_record(&tally->transaction, tp_now() - conn->block_began);
+    tp__histogram_record(&tally->transaction, tp__stats_now() - conn->block_began);
 }
 
 /* Most tags are SELECT. */

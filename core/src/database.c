@@ -425,7 +425,7 @@ static void report_rollback(const struct tp_slot *slot)
 enum tp_status tp_lease_release(tp_lease *lease, struct tp_error *err)
 {
     enum tp_close_reason reason;
-    struct tp_usage usage = {.query_us = -1, .ended = tp_now()};
+    struct tp_usage usage = {.query_us = -1, .ended = tp__stats_now()};
     if (!tp_lease_valid(lease))
         return void_lease(lease, "the connection was released before", err);
     struct tp_slot *slot = lease->slot;

@@ -2,19 +2,27 @@
 
 #include <string.h>
 
+static void put(struct tp_note *note, size_t at, uint64_t word)
+{
+    atomic_store_explicit(&note->words[at / sizeof word], word, memory_order_release);
+}
+
 void tp__note_write(struct tp_note *note, const char *text, size_t len)
 {
     uint64_t version = atomic_load_explicit(&note->version, memory_order_relaxed);
+    uint64_t word;
+    size_t at = 0;
     if (len > TP_NOTE_ROOM - 1)
         len = TP_NOTE_ROOM - 1;
     atomic_store_explicit(&note->version, version + 1, memory_order_relaxed);
-    for (size_t at = 0; at <= len; at += sizeof(uint64_t)) { /* the last one has the NUL */
-        uint64_t word = 0;
-        size_t left = len - at;
-        if (left > 0)
-            memcpy(&word, text + at, left < sizeof word ? left : sizeof word);
-        atomic_store_explicit(&note->words[at / sizeof word], word, memory_order_release);
+    for (; at + sizeof word <= len; at += sizeof word) {
+        memcpy(&word, text + at, sizeof word);
+        put(note, at, word);
     }
+    word = 0; /* with the NUL */
+    if (at < len)
+        memcpy(&word, text + at, len - at);
+    put(note, at, word);
     atomic_store_explicit(&note->version, version + 2, memory_order_release);
 }
 

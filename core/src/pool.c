@@ -232,7 +232,7 @@ static struct tp_slot *take_idle_locked(tp_pool *pool, const struct tp_waiter *w
         enum tp_close_reason why;
         if (!tp__slot_is_worn_locked(slot, now, &why)) {
             lend_idle_locked(slot, waiter, waiter->share, now,
-                             waiter->began > 0 ? waiter->began : tp_now());
+                             waiter->began > 0 ? waiter->began : tp__stats_now());
             return slot;
         }
         tp__slot_close_locked(slot, why);
@@ -313,7 +313,7 @@ static struct tp_slot *take_fresh_locked(tp_pool *pool, const struct tp_share *s
     if (first == NULL || pool->suspended || is_closed_for_locked(pool, share))
         return NULL;
     struct tp_slot *slot = TP_CONTAINER(first, struct tp_slot, link);
-    int64_t now = tp_now();
+    int64_t now = TP_COUNTS ? tp_now() : tp__now_coarse();
     enum tp_close_reason why;
     if (now - slot->idle_since >= TP_LOOK_AFTER_US || tp__slot_is_worn_locked(slot, now, &why))
         return NULL;

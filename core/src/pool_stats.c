@@ -34,7 +34,7 @@ void tp__slot_count(struct tp_slot *slot, const struct tp_usage *usage)
 
 void tp__slot_count_return(struct tp_slot *slot, const struct tp_usage *usage)
 {
-    int64_t ended = usage != NULL && usage->ended > 0 ? usage->ended : tp_now();
+    int64_t ended = usage != NULL && usage->ended > 0 ? usage->ended : tp__stats_now();
     if (usage != NULL)
         tp__slot_count(slot, usage);
     tp__histogram_record(&slot->tally->held, ended - slot->lent_at);

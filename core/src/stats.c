@@ -48,6 +48,8 @@ void tp__histogram_clear(struct tp_histogram *histogram)
 void tp__histogram_record(struct tp_histogram *histogram, int64_t us)
 {
     uint64_t value = us > 0 ? (uint64_t)us : 0;
+    if (!TP_COUNTS)
+        return;
     tp__add(&histogram->sum_us, value);
     if (value > tp__read(&histogram->max_us))
         atomic_store_explicit(&histogram->max_us, value, memory_order_relaxed);

@@ -5,10 +5,10 @@
 # ONLY: groups of spec/bench/workloads.lua; PEERS: none, or keys of spec/bench/contestants.lua; DEADLINE: seconds that a
 # contestant has for one round.
 
-.PHONY: bench bench-build bench-deps bench-loops bench-adaptive
+.PHONY: bench bench-build bench-deps bench-loops bench-adaptive bench-stats
 
 bench_bin = $(OUT)/bench
-bench_c = contest libpq_main libpq_queries libpq_workers libpq_bulk pool_rate
+bench_c = contest libpq_main libpq_queries libpq_workers libpq_bulk pool_rate stats_rate
 bench_object = $(1:%=$(OUT)/obj/spec/bench/%.o)
 BENCH_CPATH = $(abspath $(OUT))/lua/?.so;$(abspath $(bench_bin))/?.so;;
 
@@ -31,16 +31,27 @@ bench-adaptive: ## Measure a pool that finds its size beside fixed sizes: SECOND
 	@$(MAKE) -s $(parallel) all
 	@$(LUA_ENV) $(foreach v,SECONDS ROUNDS WARM,$(if $($v),$v=$($v))) spec/support/pg.sh run $(LUA) spec/bench/adaptive.lua
 
+bench-stats: ## Measure what the statistics cost beside a build without them, and what a hook costs: N=5000 ROUNDS=5
+	@spec/support/deps.sh demo test
+	@$(MAKE) -s $(parallel) all $(bench_bin)/stats_rate
+	@$(MAKE) -s $(parallel) VARIANT=no_stats EXTRA_CFLAGS='$(EXTRA_CFLAGS) -DTP_NO_STATS' all $(BUILD)/no_stats/bench/stats_rate
+	@$(LUA_ENV) $(foreach v,N ROUNDS,$(if $($v),$v=$($v))) spec/support/pg.sh run $(LUA) spec/bench/stats.lua \
+		$(abspath $(OUT)) $(abspath $(BUILD))/no_stats
+
 bench-deps: ## Install the peers that make bench compares with, as far as they can be had
 	@spec/bench/peers/install.sh $(abspath $(BUILD))/bench
 
 bench-build: all $(bench_bin)/libpq $(bench_bin)/pool_rate $(bench_bin)/freelist.so $(bench_bin)/bench_host.so
 
-$(bench_bin)/libpq: $(call bench_object,$(filter-out pool_rate,$(bench_c)))
+$(bench_bin)/libpq: $(call bench_object,$(filter-out pool_rate stats_rate,$(bench_c)))
 	@mkdir -p $(@D)
 	$(CC) $(TP_CFLAGS) $(LDFLAGS) -o $@ $^ $(LIBS)
 
 $(bench_bin)/pool_rate: $(call bench_object,pool_rate contest) $(LIBRARY)
+	@mkdir -p $(@D)
+	$(CC) $(TP_CFLAGS) $(LDFLAGS) -o $@ $^ $(LIBS)
+
+$(bench_bin)/stats_rate: $(call bench_object,stats_rate) $(LIBRARY)
 	@mkdir -p $(@D)
 	$(CC) $(TP_CFLAGS) $(LDFLAGS) -o $@ $^ $(LIBS)
 
