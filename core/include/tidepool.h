@@ -558,6 +558,7 @@ struct tp_query {
     bool idempotent;   /* may be repeated after a lost link */
     bool simple;       /* many statements, no parameters, never prepared */
     bool stream;       /* rows are used as they come: never repeated once there were some */
+    bool text;         /* rows come in the text form, whatever their types */
     int64_t wait_us;   /* stream: the longest wait for more rows; 0: none but the deadline */
     int64_t max_rows;  /* more are an error; 0: any number */
     int64_t max_bytes; /* of all rows together; 0: any number */
@@ -801,6 +802,7 @@ struct tp_stats {
     /* of all processes together: pool.max_total, 0 without one; connections that count; and
      * processes that share it */
     int budget_max, budget_used, budget_processes;
+    int processes; /* that share statistics; of tp_pool_shared_stats only */
     enum tp_breaker_state breaker;
     uint64_t fail_fast; /* callers who were told at once that no connection can be made */
     uint64_t acquires, acquire_timeouts, acquire_cancels;
@@ -819,6 +821,15 @@ struct tp_stats {
     struct tp_latency wait, connect, query, transaction, held;
 };
 void tp_pool_stats(tp_pool *pool, struct tp_stats *out); /* Thread: any */
+/* The same of all processes that share statistics with this pool (stats.shared), those that have
+ * ended included; what others have counted is at most 0.2 s old. Of a pool that shares nothing, its
+ * own. Errors: TP_ERR_CONNECTION. Thread: any. */
+enum tp_status tp_pool_shared_stats(tp_pool *pool, struct tp_stats *out,
+                                    struct tp_error *err) TP_MUST_CHECK;
+/* This process is a worker of a service that its parent runs: workers come and go while that goes
+ * on. Pools that are opened from now on share their statistics unless stats.shared says otherwise,
+ * and the totals last as long as the parent. Thread: any. */
+void tp_worker_declare(void);
 
 /* Whether something outside of the engine may be repeated (a transaction block): repetitions are
  * a small part of all queries (retry.budget), so that they make no outage worse. One that may is

@@ -44,6 +44,7 @@ struct tp_settings {
     int64_t verdict_us;             /* 0: off */
     bool log_queries, log_connections;
     int64_t log_slow_us; /* 0: off */
+    bool stats_shared;   /* with other processes */
 };
 
 const struct tp_settings *tp__config_settings(const tp_config *config);

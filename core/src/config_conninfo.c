@@ -228,6 +228,7 @@ static void build_settings(tp_config *config)
         .log_queries = tp__config_true(config, TP_OPT_LOG_QUERIES),
         .log_connections = tp__config_true(config, TP_OPT_LOG_CONNECTIONS),
         .log_slow_us = us_of(config, TP_OPT_LOG_SLOW),
+        .stats_shared = tp__config_true(config, TP_OPT_STATS_SHARED),
     };
 }
 

@@ -15,6 +15,7 @@
 #include "keeper_epoll.h"
 #include "pool_breaker.h"
 #include "pool_budget.h"
+#include "pool_ledger.h"
 #include "pool_inquiry.h"
 #include "pool_lent.h"
 #include "pool_stats.h"
@@ -409,6 +410,7 @@ static int64_t next_pass_due(tp_pool *pool)
     pthread_mutex_lock(&pool->lock);
     int64_t soon, now = tp_now();
     int64_t due = earlier(earlier(now + SLEEP_AT_MOST_US, pool->budget_due), pool->permit_due);
+    due = earlier(due, pool->publish_due);
     for (int i = 0; i < pool->limits.max; i++)
         due = earlier(due, slot_due_locked(&pool->slots[i], now));
     if (pool->waiting > 0 && mended_soon_locked(pool, now, &soon) > 0)
@@ -446,6 +448,7 @@ static void pass(tp_pool *pool)
     close_slots(pool);
     begin_connects(pool);
     step_slots(pool, rung);
+    tp__pool_ledger_pass(pool);
     tp__inquiry_pass(pool, rung);
 }
 
@@ -511,6 +514,7 @@ static void close_the_rest(tp_pool *pool)
     pool->keeper_started = false; /* from here on, whoever brings one back closes it */
     pthread_mutex_unlock(&pool->lock);
     tp__pool_budget_give(pool, unused);
+    tp__pool_ledger_leave(pool);
     tp__pool_budget_leave(pool, TP_BUDGET_LEAVE_US);
 }
 

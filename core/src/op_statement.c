@@ -337,6 +337,7 @@ void tp__op_send(tp_op *op)
         .description = op->description,
         .statement = op->statement,
         .params = op->params,
+        .text = op->query.text,
         .keep = op->keeps,
     };
     sent(op, tp__conn_ask_execute(op->conn, &execution), OP_EXECUTING);

@@ -175,6 +175,9 @@ static const struct tp_option rows[TP_OPTIONS] = {
                                 0},
     [TP_OPT_LOG_SLOW] = NUMBER(TP_OPTION_MS, "log.slow_ms", "", "", "1000", "1000", 0, MS_MAX,
                                "From what duration on a query is logged as slow; 0 is never."),
+    [TP_OPT_STATS_SHARED] = FLAG("stats.shared", "", "", "",
+                                 "Whether statistics are summed over all processes of one budget; "
+                                 "true in nginx and with pool.max_total when not said."),
     [TP_OPT_RETRY_ATTEMPTS] = NUMBER(TP_OPTION_INT, "retry.attempts", "", "", "3", "3", 0, 1000,
                                      "How often a statement that may safely be repeated is tried."),
     [TP_OPT_RETRY_BASE] =

@@ -8,6 +8,7 @@
 #include "keeper.h"
 #include "pool_breaker.h"
 #include "pool_budget.h"
+#include "pool_ledger.h"
 #include "pool_inquiry.h"
 #include "pool_lent.h"
 #include "pool_report.h"
@@ -23,6 +24,7 @@ void tp__slot_move_locked(struct tp_slot *slot, enum tp_slot_state to)
 {
     tp_pool *pool = slot->pool;
     tp__list_remove(&slot->link);
+    pool->stirred = true;
     pool->counts[slot->state]--;
     pool->counts[to]++;
     slot->state = to;
@@ -283,6 +285,7 @@ enum tp_acquired tp__pool_acquire(tp_pool *pool, struct tp_waiter *waiter, struc
     } else {
         waiter->slot = take_idle_locked(pool, waiter, tp__now_coarse(), &ring);
         how = waiter->slot != NULL ? TP_ACQUIRED : join_queue_locked(pool, waiter, &ring, err);
+        ring |= tp__pool_stirs_locked(pool);
     }
     pthread_mutex_unlock(&pool->lock);
     if (ring)
@@ -317,12 +320,15 @@ bool tp__pool_try_acquire(tp_pool *pool, const struct tp_share *share, tp_lease 
 {
     tp__pool_lock(pool);
     struct tp_slot *slot = take_fresh_locked(pool, share);
+    bool ring = slot != NULL && tp__pool_stirs_locked(pool);
     out->slot = slot;
     if (slot != NULL) {
         out->generation = atomic_load_explicit(&slot->generation, memory_order_relaxed);
         *scarce = is_scarce_locked(pool);
     }
     pthread_mutex_unlock(&pool->lock);
+    if (ring)
+        tp__wake_ring(pool->wake);
     return slot != NULL;
 }
 
@@ -485,6 +491,7 @@ static void close_here(struct tp_slot *slot, void *connection)
     pthread_mutex_lock(&pool->lock);
     tp__slot_emptied_locked(slot);
     pthread_mutex_unlock(&pool->lock);
+    tp__pool_ledger_leave(pool);
     tp__pool_budget_leave(pool, LAST_ENDS_US);
 }
 

@@ -235,6 +235,12 @@ struct tp_pool {
     bool budget_refused;                 /* then less was to be had than was wanted */
     int64_t budget_due, budget_tried_at; /* the housekeeper's */
 
+    /* what it tells other processes of its statistics: pool_ledger.h */
+    struct tp_ledger *ledger; /* constant; NULL: nothing */
+    bool stirred;             /* something has changed since it was published; guarded by lock, */
+    bool resting;             /* and this: the housekeeper is to be told when something does */
+    int64_t publish_due;      /* the housekeeper's */
+
     /* the housekeeper's */
     bool keeper_started;
     atomic_bool keeper_stop;

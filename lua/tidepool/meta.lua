@@ -73,6 +73,14 @@ local stream = {}
 ---Ends the reading; needed before Lua 5.4 when a loop over `each` is left early.
 function stream:close() end
 
+---What the rows consist of; also when there are none.
+---@return tidepool.column[]
+function stream:columns() end
+
+---What the statement has done, once the last row was read; nil before.
+---@return tidepool.command|nil
+function stream:result() end
+
 -- ----------------------------------------------------------------- options
 
 ---SQL text, or a table with the text and options of this call.
@@ -91,6 +99,7 @@ function stream:close() end
 ---@field as? "rows"|"arrays"|"columns"|"lazy"
 ---@field nulls? boolean # NULL is tidepool.null
 ---@field numbers? boolean # numeric is a Lua number
+---@field text? boolean # every value is a string, as the server writes it
 ---@field int64? "cdata" # on LuaJIT: integers past 2^53 are int64_t
 ---@field max_rows? integer # more are an error
 ---@field max_result_bytes? integer # more are an error
@@ -174,6 +183,9 @@ function stream:close() end
 ---@field min_version? "TLSv1.2"|"TLSv1.3"
 ---@field channel_binding? "disable"|"prefer"|"require"
 
+---@class tidepool.stats_options
+---@field shared? boolean # whether statistics are summed over all processes of one budget
+
 ---@class tidepool.log_options
 ---@field queries? boolean # whether each query is logged
 ---@field connections? boolean # whether connections are logged as they come and go
@@ -240,6 +252,7 @@ function stream:close() end
 ---@field breaker? tidepool.breaker_options
 ---@field tls? boolean|tidepool.tls_options # whether connections over TCP are encrypted
 ---@field log? tidepool.log_options
+---@field stats? tidepool.stats_options
 ---@field retry? tidepool.retry_options
 ---@field limits? tidepool.limits_options
 ---@field allow_old_libpq? boolean # whether a libpq with CVE-2025-1094 will do
@@ -300,8 +313,9 @@ function stream:close() end
 ---@field committed integer
 ---@field rolled_back integer
 
----@class tidepool.stats_options
+---@class tidepool.stats_wanted
 ---@field buckets? boolean # with the cumulative counts of each latency
+---@field shared? boolean # of all processes that share statistics
 
 ---@class tidepool.stats
 ---@field total_connections integer
@@ -312,6 +326,7 @@ function stream:close() end
 ---@field waiting_requests integer
 ---@field max integer
 ---@field min integer
+---@field processes? integer # that share statistics and live; when asked for these
 ---@field limit integer # max, or what pool.adaptive has come to
 ---@field breaker tidepool.breaker_state
 ---@field fail_fast integer # calls that were told at once that no connection can be made
@@ -348,6 +363,21 @@ function stream:close() end
 ---@field breaker tidepool.breaker_state
 ---@field next_try_ms? number # while the breaker is open: until a connection is tried again
 ---@field last_error? tidepool.error
+
+---What db:health has found.
+---@class tidepool.health
+---@field status "healthy"|"degraded"|"unhealthy"
+---@field reasons string[] # why it is not healthy
+---@field checked_at number # seconds since 1970
+---@field latency_ms? number # how long the server took; nil when it was not asked
+---@field error? tidepool.error # when it did not answer
+---@field state tidepool.state_name
+---@field is_connected boolean
+---@field error_count integer
+---@field last_error? tidepool.error
+---@field breaker tidepool.breaker_state
+---@field total_connections integer
+---@field waiting_requests integer
 
 ---@class tidepool.certificate
 ---@field subject string
@@ -702,9 +732,15 @@ function db:is_connected() end
 ---@return tidepool.state
 function db:state() end
 
----What was counted.
----@param options? tidepool.stats_options
----@return tidepool.stats
+---One round trip to the server, and what the pool knows of itself. Never fails.
+---@param timeout_ms? number # how long it may take; 2000 when not said
+---@return tidepool.health
+function db:health(timeout_ms) end
+
+---What was counted. An error only where what is shared cannot be had.
+---@param options? tidepool.stats_wanted
+---@return tidepool.stats? stats
+---@return tidepool.error? err
 function db:stats(options) end
 
 ---The connections on loan, the oldest first.
@@ -768,5 +804,70 @@ function db:drain(timeout_ms) end
 ---Ends idle connections at once and borrowed ones when they come back.
 ---@return true
 function db:close() end
+
+-- -------------------------------------------------------------------- HTTP
+
+---An index that POST /api/db/maintenance makes.
+---@class tidepool.http_index
+---@field name string
+---@field on string # SQL: "users (email)", "docs using gin (tags)"
+---@field unique? boolean
+---@field where? string # SQL: a condition
+
+---Of require "tidepool.http".
+---@class tidepool.http_options
+---@field prefix? string # what the paths begin with: "/ops"
+---@field service? string # its name in /health
+---@field version? string # its version in /health
+---@field token? string # for maintenance, which there is not without it
+---@field indexes? tidepool.http_index[] # what createIndexes makes
+---@field health_timeout_ms? number # how long the server has to answer; 2000 when not said
+---@field maintenance_timeout_ms? number # how long one statement of maintenance may take; an hour when not said
+---@field extra? table<string, any>|fun(db: tidepool.db): table<string, any> # more fields for /health
+
+---@class tidepool.http_new_options: tidepool.http_options
+---@field db tidepool.db
+
+---@class tidepool.http_request
+---@field method string
+---@field path string
+---@field headers? table<string, string> # by lower-case names
+---@field query? string|table<string, string>
+---@field body? string
+---@field remote_addr? string
+
+---@class tidepool.http_handler
+local handler = {}
+
+---Answers a request.
+---@param request tidepool.http_request
+---@return integer status
+---@return table<string, string> headers # by lower-case names
+---@return string body
+function handler:handle(request) end
+
+---The module tidepool.http.
+---@class tidepool.http
+local http = {}
+
+---Answers a request.
+---@param database tidepool.db
+---@param request tidepool.http_request
+---@param options? tidepool.http_options
+---@return integer status
+---@return table<string, string> headers # by lower-case names
+---@return string body
+function http.handle(database, request, options) end
+
+---A handler with its database and options.
+---@param options tidepool.http_new_options
+---@return tidepool.http_handler
+function http.new(options) end
+
+---Answers the request that nginx runs this code for.
+---@param database tidepool.db
+---@param options? tidepool.http_options
+---@return nil
+function http.nginx(database, options) end
 
 return tidepool
