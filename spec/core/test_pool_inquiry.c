@@ -127,9 +127,11 @@ static void its_connection_is_let_go_of_when_connections_cannot_be_made(void **s
     time_out(&fake, 200, &err);
     assert_int_equal(fake.alive, 2);
     atomic_store(&fake.fail_opens, -1);
+    int64_t began = tp_now();
     fake_give(held, TP_FATE_CLOSE);
     fake_queue(&fake, &waiter);
     AWAIT(fake.alive == 0);
+    assert_true(tp_now() - began < 5 * SECOND); /* else it is closed after ten */
     tp__pool_leave(fake.pool, &waiter);
     fake_end(&fake);
 }
