@@ -155,7 +155,7 @@ describe("the data of the page", function()
         assert.equal(1, db:value "select 1")
         local data, status = get_json(db, "/tidepool/data.json")
         assert.same({ 200, "shown", "connected", "healthy" }, { status, data.pool, data.state, data.health.status })
-        assert.equal(1, data.stats.queries)
+        assert.is_true(data.stats.queries >= 1) -- who waits for locks is asked by a query, too
         assert.equal(1, #data.history)
         assert.equal(#data.stats.query.buckets + 1, #data.history[1].query)
         for _, name in ipairs { "statements", "slow_queries", "holders", "blockers", "tls_warnings" } do

@@ -314,11 +314,15 @@ describe("lua/tidepool/meta.lua", function()
         local _, many = db:query_many("select 1 / $1::int", { { 1 }, { 0 } })
         local _, full = db:script [[do $$ begin raise exception using message = 'm', detail = 'd', hint = 'h',
             errcode = '23505', column = 'c', constraint = 'k', table = 't', schema = 's'; end $$]]
-        compare("tidepool.error", "fields", keys(raised, syntax, many, full, (lose_commit())))
+        db:suspend()
+        local _, late = db:acquire(1)
+        db:resume()
+        compare("tidepool.error", "fields", keys(raised, syntax, many, full, late, (lose_commit()),
+            { blockers = 1 })) -- only where others wait side by side: see explain_spec.lua
     end)
 
     it("has the fields of statistics, of the state, of events, of options and of SQLSTATEs", function()
-        local stats = db:stats { buckets = true }
+        local stats = db:stats { buckets = true, shared = true }
         compare("tidepool.stats", "fields", keys(stats))
         compare("tidepool.closed", "fields", keys(stats.closed))
         compare("tidepool.ended_transactions", "fields", keys(stats.transactions))
@@ -326,6 +330,7 @@ describe("lua/tidepool/meta.lua", function()
             compare("tidepool.latency", "fields", keys(stats[name]))
             compare("tidepool.bucket", "fields", keys(stats[name].buckets[1]))
         end
+        db:with(function() compare("tidepool.holder", "fields", keys(db:holders()[1])) end)
         compare("tidepool.option_info", "fields", keys(tidepool.options()[1]))
         compare("tidepool.sqlstate_info", "fields", keys(tidepool.sqlstate "23505"))
 

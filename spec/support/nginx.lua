@@ -27,14 +27,14 @@ local function write(path, text)
     file:close()
 end
 
-local function read(path)
+local function read(path, bytes)
     local file = io.open(path)
     if not file then
         return ""
     end
-    local text = file:read "a"
+    local text = file:read(bytes or "a")
     file:close()
-    return text
+    return text or ""
 end
 
 M.program = sh "PATH=$PATH:/usr/sbin command -v nginx"
@@ -231,8 +231,19 @@ function Site.wait_end(_, pids, ms)
     end, ms or 10000) == true
 end
 
---- Ends nginx when it runs still (in an orderly way, else after 10 s by force) and removes its folder.
-function Site:stop()
+-- The statistics that workers leave to their successors: the file has the master's process id behind its first words.
+local function remove_stats(pid)
+    for path in sh "ls -d /dev/shm/tidepool-*+stats 2>/dev/null":gmatch "[^\n]+" do
+        local a, b, c, d = read(path, 16):byte(13, 16)
+        if d and a + b * 2^8 + c * 2^16 + d * 2^24 == pid then
+            os.remove(path)
+        end
+    end
+end
+
+--- Ends nginx when it runs still (in an orderly way, else after 10 s by force) and removes its folder and, unless
+--- options.keep_stats says otherwise, what its workers have left for their successors.
+function Site:stop(options)
     if not self:has_ended() then
         self:signal "TERM"
         if not server.wait(function() return self:has_ended() end, 10000) then
@@ -241,6 +252,9 @@ function Site:stop()
             end
             self:signal "KILL"
         end
+    end
+    if not (options and options.keep_stats) and self:pid() then
+        remove_stats(self:pid())
     end
     sh("rm -rf %s", self.folder)
 end
