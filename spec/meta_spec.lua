@@ -295,6 +295,7 @@ describe("lua/tidepool/meta.lua", function()
         compare("tidepool.http_handler", "functions", public(getmetatable(handler).__index))
         local request = { method = "GET", path = "/health" }
         compare("tidepool.http_options", "fields", known(http.handle, db, request, { unknown = true }))
+        compare("tidepool.http_serve_options", "fields", known(require "tidepool.http.serve".run, { unknown = true }))
     end)
 
     it("has the fields of results", function()

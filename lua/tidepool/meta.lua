@@ -904,6 +904,18 @@ local handler = {}
 ---@return string body
 function handler:handle(request) end
 
+---Of require "tidepool.http.serve".run, which runs an nginx in the place of this process, or returns nil and why not.
+---@class tidepool.http_serve_options
+---@field host? string # the address to listen on; 127.0.0.1 when not said
+---@field port? integer # 8080 when not said
+---@field workers? integer # how many processes of nginx; 1 when not said
+---@field url? string # the database; as the environment says when not said
+---@field token? string # for maintenance; TIDEPOOL_HTTP_TOKEN when not said
+---@field service? string
+---@field version? string
+---@field prefix? string
+---@field nginx? string # the program; openresty or nginx when not said
+
 ---The module tidepool.http.
 ---@class tidepool.http
 local http = {}

@@ -52,7 +52,8 @@ end
 local function check(options)
     for name, value in pairs(options) do
         if not known[name] then
-            error(("unknown option '%s' of serve"):format(tostring(name)), 3)
+            error(("unknown option '%s' of serve (known: host, port, workers, url, token, service, version, prefix, "
+                .. "nginx)"):format(tostring(name)), 3)
         elseif type(value) ~= known[name] then
             error(("option '%s' must be a %s"):format(name, known[name]), 3)
         end

@@ -78,7 +78,7 @@ local function blockers_of(db, err)
     if err then
         return list_of(err.blockers)
     end
-    return list_of(db.blockers and db:blockers())
+    return list_of(db:blockers())
 end
 
 -- What is asked of the server: {health =, blockers =}.
@@ -113,7 +113,7 @@ function M.data(db, request, options)
         history = memory.history(db, since_of(request.query)),
         statements = list_of(db.statements and db:statements { limit = 50 }),
         slow_queries = list_of(db.slow_queries and db:slow_queries()),
-        holders = list_of(db.holders and db:holders()),
+        holders = list_of(db:holders()),
         tls_warnings = list_of(db:tls().warnings),
     })
 end

@@ -26,8 +26,9 @@ function setTile(key, value, more, level) {
 function showTiles(data, last) {
   const stats = data.stats, health = data.health, limit = stats.limit || stats.max;
   const full = stats.active_connections >= limit;
+  const opening = stats.connecting + stats.mending;
   setTile("connections", stats.active_connections + "\u202f/\u202f" + limit,
-    stats.idle_connections + " idle, " + stats.connecting + " connecting", full ? "warn" : "");
+    stats.idle_connections + " idle" + (opening > 0 ? ", " + opening + " not yet" : ""), full ? "warn" : "");
   setTile("waiting", texts.count(stats.waiting_requests), texts.count(stats.acquire_timeouts) + " timed out so far",
     stats.waiting_requests > 0 ? "warn" : "");
   setTile("rate", texts.rate(last.queries), texts.count(stats.queries) + " in all");
