@@ -16,6 +16,7 @@
 #include "password.h"
 #include "stream.h"
 #include "tidepool.h"
+#include "tools.h"
 #include "values.h"
 
 #if defined(__GNUC__)
@@ -158,6 +159,14 @@ static int shutdown_on(lua_State *L)
 
 TPB_EXPORT int luaopen_tidepool_core(lua_State *L);
 
+/* core.declare_worker(): see tp_worker_declare. */
+static int declare_worker(lua_State *L)
+{
+    (void)L;
+    tp_worker_declare();
+    return 0;
+}
+
 TPB_EXPORT int luaopen_tidepool_core(lua_State *L)
 {
     static const luaL_Reg functions[] = {
@@ -173,11 +182,14 @@ TPB_EXPORT int luaopen_tidepool_core(lua_State *L)
         {"shutdown_on", shutdown_on},
         {"beacon", tpb_beacon_new},
         {"follow_requests", tpb_owner_follow},
+        {"declare_worker", declare_worker},
         {NULL, NULL},
     };
     luaL_newlib(L, functions);
     set_text(L, "xact_sql", tp_xact_sql());
+    set_text(L, "blocked_sql", tp_blocked_sql());
     tpb_register_values(L, lua_gettop(L));
+    tpb_tools_open(L, lua_gettop(L));
     tpb_await_open(L, lua_gettop(L));
     tpb_beacon_open(L);
     tpb_call_open(L);

@@ -7,6 +7,7 @@
 #include "compat.h"
 #include "error.h"
 #include "errors.h"
+#include "holders.h"
 
 /* What is wanted of one item. */
 struct wish {
@@ -170,7 +171,10 @@ static int fail(lua_State *L, const struct pipeline *p, size_t item, size_t coun
             snprintf(err->message, sizeof err->message, "item %zu of %zu: ", item + 1, count);
         tp__text_copy(err->message + used, sizeof err->message - (size_t)used, text);
     }
-    tpb_fail(L, err);
+    if (p->call != NULL)
+        tpb_fail_pool(L, p->call->db->pool, err);
+    else
+        tpb_fail(L, err);
     if (item < count) {
         lua_pushinteger(L, (lua_Integer)item + 1);
         lua_setfield(L, -2, "item");

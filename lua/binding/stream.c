@@ -6,6 +6,7 @@
 #include "call.h"
 #include "error.h"
 #include "errors.h"
+#include "holders.h"
 #include "op.h"
 
 #define TPB_STREAM "tidepool.stream"
@@ -28,9 +29,9 @@ struct stream {
     struct tp_error failure; /* then: why */
 };
 
-static int raise(lua_State *L, const struct tp_error *err)
+static int raise(lua_State *L, const struct tpb_db *db, const struct tp_error *err)
 {
-    tpb_push_error(L, err);
+    tpb_push_pool_error(L, db->pool, err);
     return lua_error(L);
 }
 
@@ -123,7 +124,7 @@ static int deliver(lua_State *L, struct stream *stream)
 {
     if (stream->count == 0) {
         stream->failed = false;
-        return raise(L, &stream->failure);
+        return raise(L, stream->db, &stream->failure);
     }
     lua_getiuservalue(L, AT_STREAM, BATCH);
     lua_rawgeti(L, -1, stream->next++);
@@ -187,7 +188,7 @@ static int go_on_reading(lua_State *L, struct tpb_call *call)
     if (step == TP_ROWS)
         return take_batch(L, call);
     end(L, call->state, step == TP_DONE ? NULL : &call->err);
-    return step == TP_DONE ? 0 : raise(L, &call->err);
+    return step == TP_DONE ? 0 : raise(L, call->db, &call->err);
 }
 
 /* The first rows came before the loop began; the client may have been released since. */
@@ -212,7 +213,7 @@ static int stream_next(lua_State *L)
     }
     if (stream->failed) {
         stream->failed = false;
-        return raise(L, &stream->failure);
+        return raise(L, stream->db, &stream->failure);
     }
     if (stream->call == NULL)
         return 0;
@@ -260,7 +261,7 @@ static int has_begun(lua_State *L, struct tpb_call *call, enum tp_step step)
         lua_insert(L, 1);
         enter(L, stream);
         end(L, stream, &call->err);
-        return raise(L, &call->err);
+        return raise(L, call->db, &call->err);
     }
     lua_pushvalue(L, self);
     lua_newtable(L);
@@ -310,7 +311,7 @@ int tpb_stream_each(lua_State *L, struct tpb_db *db, int db_index, int client, i
         luaL_error(L, "option 'as' of each must be \"rows\" or \"arrays\"");
     tp__error_clear(&err);
     if (!tpb_call_check_query(&options.query, &err))
-        return raise(L, &err);
+        return raise(L, db, &err);
     luaL_checkstack(L, 24, "too many parameters");
     options.query.stream = true;
     if (options.query.deadline != TP_NEVER)
