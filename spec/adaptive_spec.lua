@@ -1,4 +1,5 @@
 --- A pool that finds its size: what callers notice of it.
+-- Only Lua 5.4: the number of connections is the core's.
 local loops = require "spec.support.loops"
 
 loops.each(function(loop)

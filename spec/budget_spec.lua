@@ -1,4 +1,5 @@
 --- pool.max_total: one budget of connections for all processes.
+-- Only Lua 5.4: who may connect when is decided by the core.
 local tidepool = require "tidepool"
 local child = require "spec.support.child"
 local lfs = require "lfs"

@@ -1,6 +1,7 @@
 --- lua/bin/tidepool, run as a user runs it: what it prints, how it ends, and what it leaves behind.
 local child = require "spec.support.child"
 local core = require "tidepool.core"
+local tidepool = require "tidepool"
 local portable = require "spec.support.portable"
 local server = require "spec.support.server"
 local servers = require "spec.support.servers"
@@ -401,6 +402,26 @@ portable.only_5_4("what is printed is the same on each", function()
             assert.truthy(json:find('"database":"' .. server.database .. '"', 1, true), json)
         end)
 
+        it("shows what pools have counted that share their statistics, and counts nothing itself", function()
+            local budget = ("cli_spec-%d"):format(server.port)
+            local words = { "stats", "--json", "--budget", budget }
+            assert.truthy(good(words):find('"pools":null', 1, true))
+            local pool = { min = 0, max = 1, max_total = 2, budget = budget }
+            local db = assert(tidepool.open { url = server.url(), log = { queries = false }, pool = pool })
+            for i = 1, 7 do assert(db:value("select $1::int", i)) end
+            assert(db:query "selekt" == nil)
+            db:stats { shared = true } -- publishes at once what is counted
+            for _ = 1, 2 do
+                local json = good(words)
+                assert.equal("8", json:match '"queries":(%d+)', json)
+                assert.equal("1", json:match '"processes":(%d+)', json)
+            end
+            local shown = good { "stats", "--budget", budget }
+            assert.truthy(shown:find("\npools +of 1 process, 1 connections: 0 active, 1 idle"), shown)
+            assert.truthy(shown:find("\nqueries +8, 1 failed"), shown)
+            db:close()
+        end)
+
         it("shows the statements that took most time where pg_stat_statements is loaded", function()
             local available = "select count(*) from pg_available_extensions where name = 'pg_stat_statements'"
             if server.psql(available) == "0" then
@@ -423,25 +444,23 @@ portable.only_5_4("what is printed is the same on each", function()
 end)
 
 
-if core.db_methods.health then
-    describe("tidepool health", function()
-        it("ends with 0 when the database can be worked with", function()
-            assert.truthy(good({ "health" }):find "^healthy, [%d.]+ ms with connecting\n$")
-            local json = good { "health", "--json" }
-            assert.truthy(json:find('"reasons":[],"state":"connected","status":"healthy"}\n', 1, true), json)
-        end)
-
-        it("says why it is not, and ends with 3 when nothing can be connected to", function()
-            local output, code, errors = run { "health", "--url", "postgresql://me:s3cretword@127.0.0.1:1/x" }
-            assert.equal(3, code)
-            assert.truthy(output:find "^unhealthy, [^\n]*\n  the server does not answer: connection\n$", output)
-            assert.truthy(errors:find("Connection refused", 1, true), errors)
-            output, code = run({ "health", "--json" }, { DATABASE_URL = false })
-            assert.equal(3, code)
-            assert.truthy(output:find('"status":"unhealthy"', 1, true), output)
-        end)
+describe("tidepool health", function()
+    it("ends with 0 when the database can be worked with", function()
+        assert.truthy(good({ "health" }):find "^healthy, [%d.]+ ms with connecting\n$")
+        local json = good { "health", "--json" }
+        assert.truthy(json:find('"reasons":[],"state":"connected","status":"healthy"}\n', 1, true), json)
     end)
-end
+
+    it("says why it is not, and ends with 3 when nothing can be connected to", function()
+        local output, code, errors = run { "health", "--url", "postgresql://me:s3cretword@127.0.0.1:1/x" }
+        assert.equal(3, code)
+        assert.truthy(output:find "^unhealthy, [^\n]*\n  the server does not answer: connection\n$", output)
+        assert.truthy(errors:find("Connection refused", 1, true), errors)
+        output, code = run({ "health", "--json" }, { DATABASE_URL = false })
+        assert.equal(3, code)
+        assert.truthy(output:find('"status":"unhealthy"', 1, true), output)
+    end)
+end)
 
 if core.db_methods.listen then
     describe("tidepool listen", function()

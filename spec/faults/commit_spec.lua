@@ -1,5 +1,6 @@
 --- A link that is lost at COMMIT: what the caller is told is what the server did.
 -- Only Lua 5.4: what is proven is the core's and the transaction's, which are the same everywhere.
+-- Alone: how soon all is well again depends on who else is busy.
 local lab = require "spec.faults.lab"
 local proxy = require "spec.faults.proxy"
 local server = require "spec.support.server"

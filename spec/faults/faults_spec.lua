@@ -1,4 +1,5 @@
 --- A server that dies, restarts, or ends connections: what callers see, how soon it is over, and what is left behind.
+-- Alone: how soon all is well again depends on who else is busy.
 local child = require "spec.support.child"
 local server = require "spec.support.server"
 local system = require "system"

@@ -1,6 +1,7 @@
 --- What happens to a link between a client and a server, played by a proxy: what callers see, how soon, and what is
 --- left.
 -- Only Lua 5.4: what waits, gives up and repeats is the core.
+-- Alone: how soon all is well again depends on who else is busy.
 local lab = require "spec.faults.lab"
 local proxy = require "spec.faults.proxy"
 local server = require "spec.support.server"

@@ -2,6 +2,7 @@
 --- reached, one that knows nothing of its connections any more. It needs a network of its own, since a proxy on this
 --- host always acknowledges what it is sent.
 -- Only Lua 5.4: what waits, gives up and repeats is the core.
+-- Alone: how soon all is well again depends on who else is busy.
 local child = require "spec.support.child"
 local lab = require "spec.faults.lab"
 local server = require "spec.support.server"

@@ -1,6 +1,7 @@
 --- What happens within the process: no descriptors, signals, a clock that jumps, names that cannot be resolved, very
 --- many waiters and cancels, connections that the program loses.
 -- Only Lua 5.4: what waits, gives up and repeats is the core.
+-- Alone: how soon all is well again depends on who else is busy.
 local child = require "spec.support.child"
 local lab = require "spec.faults.lab"
 local loops = require "spec.support.loops"

@@ -1,5 +1,6 @@
 --- What happens to the server: it stops, is stopped, crashes and comes back; what callers see and how soon it is over.
 -- Only Lua 5.4: what waits, gives up and repeats is the core.
+-- Alone: how soon all is well again depends on who else is busy.
 local lab = require "spec.faults.lab"
 local loops = require "spec.support.loops"
 local server = require "spec.support.server"

@@ -1,6 +1,7 @@
 --- What a server says no with: too many connections, recovery, read-only after a failover, timeouts of its own, a full
 --- disk, a login that is refused.
 -- Only Lua 5.4: what waits, gives up and repeats is the core.
+-- Alone: how soon all is well again depends on who else is busy.
 local lab = require "spec.faults.lab"
 local loops = require "spec.support.loops"
 local server = require "spec.support.server"

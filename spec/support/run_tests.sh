@@ -55,9 +55,9 @@ list_files() {
         if [ "$version" != 5.4 ] && [ -n "$reason" ]; then
             echo "$file: not on lua$version, $reason"
         elif grep -qm 1 '^-- Alone: ' "$file"; then
-            echo "$file" >>"$report/alone"
+            echo "$file" >>"$report/alone.list"
         else
-            echo "$file" >>"$report/together"
+            echo "$file" >>"$report/together.list"
         fi
     done
 }
@@ -86,7 +86,7 @@ if [ -z "${TIDEPOOL_TESTS_WORKER:-}" ]; then
         start_worker first "$@" together
         if [ "$version" = 5.4 ]; then start_worker second "$@" together; fi
         wait_for_workers
-        if [ -s "$report/alone" ]; then start_worker alone "$@" alone; fi
+        if [ -s "$report/alone.list" ]; then start_worker alone "$@" alone; fi
     fi
     wait_for_workers
     sum_up "$code"
@@ -133,8 +133,12 @@ with_deadline() {
     return "$code"
 }
 
-# Processor time of all that this shell has waited for.
-busy() { times >"$report/times"; awk 'NR == 2 { gsub(/[ms]/, " "); print $1 * 60 + $2 + $3 * 60 + $4 }' "$report/times"; }
+# Processor time of all that this shell has waited for; what runs in $() has waited for nothing.
+busy_until_now() {
+    times >"$report/times"
+    busy=$(awk 'NR == 2 { gsub(/[ms]/, " "); print $1 * 60 + $2 + $3 * 60 + $4 }' "$report/times")
+}
+busy=0
 
 # record NAME CODE PASSED FAILED SKIPPED OUTPUT SECONDS; one worker at a time prints.
 record() {
@@ -142,11 +146,10 @@ record() {
     flock 9
     print_record "$@"
     exec 9>&-
-    local now; now=$(busy)
-    echo "$7 $(awk -v a="$busy_before" -v b="$now" 'BEGIN { print b - a }') $1" >>"$all/durations"
-    busy_before=$now
+    local before=$busy
+    busy_until_now
+    echo "$7 $(awk -v a="$before" -v b="$busy" 'BEGIN { print b - a }') $1" >>"$all/durations"
 }
-busy_before=0
 
 print_record() {
     local name=$1 code=$2 passed=$3 failed=$4 skipped=$5 output=$6 seconds=$7 note=
@@ -226,7 +229,7 @@ if [ "$TIDEPOOL_TESTS_WORKER" = named ]; then
     BUSTED_ARGS="-Xoutput verbose ${BUSTED_ARGS:-}"
     for file in "$@"; do run_file "$file"; done
 else
-    mapfile -t files <"$all/$1"
+    mapfile -t files <"$all/$1.list"
     for file in "${files[@]}"; do
         if mkdir "$all/taken/${file//\//:}" 2>/dev/null; then run_file "$file"; fi
     done

@@ -72,18 +72,8 @@ local function print_statements(statements)
     format:finish {}
 end
 
-local function can_share()
-    for _, option in ipairs(require("tidepool").options()) do
-        if option.name == "stats.shared" then return true end
-    end
-    return false
-end
-
 -- What the pools of services have counted together, or nil. A pool that counts nothing itself adds nothing to it.
 local function shared(args)
-    if not can_share() then
-        return nil
-    end
     local reader = database.open(args, {
         stats = { shared = true }, pool = { min = 0, max_total = 0, budget = args.budget },
     })
