@@ -102,7 +102,11 @@ local function find_lua()
     local folder = absolute(debug.getinfo(1, "S").source:match "^@(.*)tidepool/http/serve%.lua$")
     local templates = { folder .. "../build/luajit/lua/?.so" }
     for template in package.cpath:gmatch "[^;]+" do
-        templates[#templates + 1] = absolute((template:gsub("5%.[1-5]", "5.1")))
+        local for_5_1, versions = template:gsub("5%.[1-5]", "5.1")
+        -- What is at a place without a version is for the Lua that runs this.
+        if versions > 0 or rawget(_G, "jit") then
+            templates[#templates + 1] = absolute(for_5_1)
+        end
     end
     for _, template in ipairs(templates) do
         if exists((template:gsub("%?", "tidepool/core"))) then
