@@ -153,8 +153,8 @@ describe("a handler", function()
     it("raises an error when its event is unknown, with those that are", function()
         local db = closing(open())
         assert.error_matches(function() db:on("conect", print) end,
-            "unknown event 'conect' %(known: breaker, connect, error, leak, notice, overflow, query, remove, "
-                .. "retry, rollback, state, tls_expiring, tls_reload, verdict%)")
+            "unknown event 'conect' %(known: breaker, connect, error, held, idle_in_transaction, leak, notice, "
+                .. "overflow, query, remove, retry, returned, rollback, state, tls_expiring, tls_reload, verdict%)")
         assert.error_matches(function() db:on(nil, print) end, "unknown event 'nil'")
     end)
 

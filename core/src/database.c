@@ -85,6 +85,8 @@ static enum tp_step step_chore(struct tp_conn *conn, enum tp_chore chore, int re
         return tp__conn_step_open(conn, err);
     case TP_CHORE_PING:
         return tp__conn_step_ping(conn, ready);
+    case TP_CHORE_INQUIRE:
+        return tp__database_inquire(conn, ready);
     case TP_CHORE_RESET:
         break;
     }
@@ -132,6 +134,7 @@ static const struct tp_pool_vtable connections = {
     .close = close_connection,
     .socket = dup_socket,
     .permit = permit_connections,
+    .inquires = true,
 };
 
 /* --------------------------------------------------------------------- open */
@@ -162,6 +165,8 @@ static struct tp_pool_limits limits_of(const struct tp_settings *settings)
         .max_lifetime_us = settings->max_lifetime_us,
         .max_uses = settings->max_uses,
         .health_interval_us = settings->health_interval_us,
+        .leak_after_us = settings->leak_after_us,
+        .idle_tx_us = settings->idle_tx_us,
         .connect_base_us = settings->retry_base_us,
         .connect_max_us = settings->retry_max_us,
         .by_permit = settings->asks_password,

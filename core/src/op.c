@@ -242,8 +242,10 @@ static void abandon_connection(tp_op *op)
 
 void tp__op_leave_lease(const tp_op *op)
 {
-    if (!op->owned && op->slot != NULL && !tp__op_is_dispossessed(op) && op->slot->user == op)
-        op->slot->user = NULL;
+    if (op->owned || op->slot == NULL || tp__op_is_dispossessed(op) || op->slot->user != op)
+        return;
+    op->slot->user = NULL;
+    atomic_store_explicit(&op->slot->quiet_since, op->ended, memory_order_relaxed);
 }
 
 void tp_op_abandon(tp_op *op)
@@ -254,9 +256,9 @@ void tp_op_abandon(tp_op *op)
         tp__pool_leave(op->pool, &op->waiter);
     else if (op->state == OP_DRAINING)
         tp__pool_leave_drain(op->pool, &op->waiter);
-    else
+    tp__reactor_leave(op); /* before the connection goes, which its watch is a part of */
+    if (op->fork_count == tp__fork_count)
         abandon_connection(op);
-    tp__reactor_leave(op);
     tp__op_leave_lease(op);
     op->slot = NULL;
     op->conn = NULL;

@@ -41,6 +41,7 @@ enum tp_option_id {
     TP_OPT_MAX_USES,
     TP_OPT_MAX_LIFETIME,
     TP_OPT_MAX_WAITING,
+    TP_OPT_LEAK_AFTER,
     TP_OPT_MAX_TOTAL,
     TP_OPT_BUDGET,
     TP_OPT_ADAPTIVE,

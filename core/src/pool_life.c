@@ -10,6 +10,7 @@
 #include "pool_breaker.h"
 #include "pool_budget.h"
 #include "pool_ledger.h"
+#include "pool_inquiry.h"
 #include "pool_stats.h"
 
 /* How long a connection may have rested to be handed over unasked when the pool is resumed. */
@@ -93,6 +94,7 @@ enum tp_status tp__pool_new(tp_pool **out, const struct tp_pool_limits *limits,
     pool->slots = slots;
     pool->tallies = tallies;
     pool->wake = wake;
+    pool->inquiry = tp__inquiry_new(pool);
     pool->configured = true;
     pool->epoll_fd = -1;
     pool->permit_due = pool->publish_due = TP_NEVER;
@@ -134,6 +136,7 @@ void tp_pool_release(tp_pool *pool)
         pool->free_ctx(pool->ctx);
     tp__wake_release(pool->wake);
     tp__events_deinit(&pool->events);
+    tp__inquiry_free(pool->inquiry);
     pthread_mutex_destroy(&pool->lock);
     free(pool->slots);
     free(pool->tallies);
@@ -159,6 +162,7 @@ static void start_afresh(tp_pool *pool)
     for (int i = 0; i < pool->limits.max; i++)
         start_slot_afresh(pool, &pool->slots[i]);
     init_slots(pool);
+    tp__inquiry_start_afresh(pool);
     tp__pool_stats_forked(pool);
     tp__ledger_forked(pool->ledger);
     pool->resting = false;

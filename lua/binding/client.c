@@ -8,6 +8,7 @@
 #include "copy.h"
 #include "error.h"
 #include "errors.h"
+#include "holders.h"
 #include "pipeline.h"
 #include "place.h"
 #include "stream.h"
@@ -213,7 +214,7 @@ static int end_acquire(lua_State *L, struct tpb_call *call)
     tpb_call_end(L, call);
     if (!ok) {
         tpb_db_dispatch(L, call->db, call->db_index);
-        return tpb_fail(L, &call->err);
+        return tpb_fail_pool(L, call->db->pool, &call->err);
     }
     guard->unseen = false;
     note_place(L, guard);
@@ -524,11 +525,10 @@ TPB_AWAITS(client_ping, client_db)
  * fork "inherited". */
 static int client_transaction_state(lua_State *L)
 {
-    static const char *const names[] = {"idle", "active", "open", "failed", "unknown"};
     struct client *client = check_client(L, 1);
     const char *name = is_inherited(client) ? "inherited" : "unknown";
     if (is_out(client))
-        name = names[tp_lease_transaction(&client->guard->lease)];
+        name = tp_transaction_state_name(tp_lease_transaction(&client->guard->lease));
     lua_pushstring(L, name);
     return 1;
 }

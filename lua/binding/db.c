@@ -10,6 +10,7 @@
 #include "copy.h"
 #include "error.h"
 #include "errors.h"
+#include "holders.h"
 #include "pipeline.h"
 #include "report.h"
 #include "stream.h"
@@ -49,6 +50,7 @@ static void read_settings(struct tpb_db *db)
 {
     const tp_config *config = tp_pool_config(db->pool);
     db->watch_queries = tp_config_bool(config, "log.queries");
+    db->notes_places = tp_config_int(config, "pool.leak_after_ms") > 0;
     db->timeout_ms = tp_config_int(config, "query_timeout_ms");
     db->slow_us = tp_config_int(config, "log.slow_ms") * 1000;
 }
@@ -263,7 +265,7 @@ int tpb_db_end_of_wait(lua_State *L, struct tpb_call *call)
     tpb_call_end(L, call);
     tpb_db_dispatch(L, call->db, call->db_index);
     if (!ok)
-        return tpb_fail(L, &call->err);
+        return tpb_fail_pool(L, call->db->pool, &call->err);
     lua_pushboolean(L, 1);
     return 1;
 }
@@ -478,6 +480,7 @@ void tpb_db_open(lua_State *L)
     tpb_client_set_acquire(L);
     tpb_tls_set_methods(L);
     tpb_report_set_methods(L);
+    tpb_holders_set_methods(L);
     tpb_suspend_set_methods(L);
     lua_pushvalue(L, -1);
     lua_setfield(L, -3, "__index");

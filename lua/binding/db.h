@@ -29,6 +29,7 @@ struct tpb_db {
     tp_share *share;
     tp_pool *pool;      /* the share's */
     void *guard;        /* the third user value, or NULL */
+    bool notes_places;  /* of every call, for pool.leak_after_ms */
     bool watch_queries; /* on_query wants to hear of every query */
     int columns_kept;
     int ops_kept;       /* operations that are not busy */

@@ -6,6 +6,7 @@
 #include "call.h"
 #include "client.h"
 #include "compat.h"
+#include "console.h"
 #include "copy.h"
 #include "db.h"
 #include "error.h"
@@ -15,6 +16,7 @@
 #include "password.h"
 #include "stream.h"
 #include "tidepool.h"
+#include "tools.h"
 #include "values.h"
 
 #if defined(__GNUC__)
@@ -185,7 +187,9 @@ TPB_EXPORT int luaopen_tidepool_core(lua_State *L)
     };
     luaL_newlib(L, functions);
     set_text(L, "xact_sql", tp_xact_sql());
+    set_text(L, "blocked_sql", tp_blocked_sql());
     tpb_register_values(L, lua_gettop(L));
+    tpb_tools_open(L, lua_gettop(L));
     tpb_await_open(L, lua_gettop(L));
     tpb_beacon_open(L);
     tpb_call_open(L);
@@ -200,6 +204,8 @@ TPB_EXPORT int luaopen_tidepool_core(lua_State *L)
     lua_setfield(L, -2, "connection_methods");
     tpb_db_open(L);
     lua_setfield(L, -2, "db_methods");
+    tpb_console_open(L);
+    lua_setfield(L, -2, "console");
     lua_pushliteral(L, TP_VERSION);
     lua_setfield(L, -2, "version");
     return 1;

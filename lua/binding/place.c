@@ -11,8 +11,9 @@ static bool ends_with(const char *text, const char *end)
 /* The modules that acquire in the program's name are not what is looked for. */
 static bool is_of_program(const lua_Debug *at)
 {
-    static const char *const own[] = {"/tidepool/scope.lua", "/tidepool/transaction.lua",
-                                      "/tidepool/await/init.lua"};
+    static const char *const own[] = {"/tidepool/scope.lua",      "/tidepool/transaction.lua",
+                                      "/tidepool/await/init.lua", "/tidepool/copy.lua",
+                                      "/tidepool/pipeline.lua",   "/tidepool/blockers.lua"};
     bool is_own = false;
     for (size_t i = 0; i < sizeof own / sizeof own[0]; i++)
         is_own |= ends_with(at->source, own[i]);

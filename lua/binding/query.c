@@ -2,6 +2,7 @@
 #include "call.h"
 #include "error.h"
 #include "errors.h"
+#include "holders.h"
 
 static enum tpb_want wanted(enum tpb_answer answer)
 {
@@ -146,7 +147,7 @@ static int end(lua_State *L, struct tpb_call *call, bool ok)
                   ok ? NULL : &call->err);
     tpb_db_dispatch(L, call->db, call->db_index);
     if (!ok)
-        return tpb_fail(L, &call->err);
+        return tpb_fail_pool(L, call->db->pool, &call->err);
     lua_settop(L, result);
     return 1;
 }

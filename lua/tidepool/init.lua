@@ -9,10 +9,12 @@
 -- @module tidepool
 local adapters = require "tidepool.await.adapter"
 local await = require "tidepool.await"
+local blockers = require "tidepool.blockers"
 local compat = require "tidepool.compat"
 local core = require "tidepool.core"
 local copy = require "tidepool.copy"
 local events = require "tidepool.events"
+local health = require "tidepool.health"
 local log = require "tidepool.log"
 local options = require "tidepool.options"
 local password = require "tidepool.password"
@@ -50,9 +52,11 @@ local function extend(methods, more)
     end
 end
 
+extend(core.db_methods, blockers.methods)
 extend(core.db_methods, copy.methods)
 extend(core.connection_methods, copy.methods)
 extend(core.db_methods, events.methods)
+extend(core.db_methods, health.methods)
 extend(core.db_methods, scope.methods)
 extend(core.db_methods, transaction.db_methods)
 extend(core.connection_methods, transaction.connection_methods)

@@ -90,7 +90,10 @@ local function on_query(state, settings)
 end
 
 -- Logged whatever log.connections says.
-local warned = { leak = "warning", tls_expiring = "warning", tls_reload = "warning", overflow = "warning" }
+local warned = {
+    leak = "warning", held = "warning", returned = "info", idle_in_transaction = "warning",
+    tls_expiring = "warning", tls_reload = "warning", overflow = "warning",
+}
 
 local logged = { connect = "info", remove = "info", error = "warning", breaker = "warning" }
 

@@ -133,14 +133,20 @@ function M.start(options)
     return site
 end
 
---- One request, with curl. `options`: `method`, `body`, `timeout_ms` (10000). Returns the body and the status; when
---- there was no answer, nil and curl's exit code (28: the time was over).
+--- One request, with curl. `options`: `method`, `body`, `headers` (a list of lines), `timeout_ms` (10000),
+--- `show_headers` (before the body). Returns the body and the status; when there was no answer, nil and curl's exit
+--- code (28: the time was over).
 function Site:get(path, options)
     options = options or {}
-    local output, code = sh("curl -s -m %g --unix-socket %s/http %s %s -w '\\n%%{http_code}' %s",
-        (options.timeout_ms or 10000) / 1000, self.folder,
-        options.method and "-X " .. options.method or "", options.body and "-d " .. quote(options.body) or "",
-        quote("http://nginx" .. path))
+    local words = {
+        options.method == "HEAD" and "-I" or options.method and "-X " .. options.method or "",
+        options.body and "-d " .. quote(options.body) or "", options.show_headers and "-i" or "",
+    }
+    for _, line in ipairs(options.headers or {}) do
+        words[#words + 1] = "-H " .. quote(line)
+    end
+    local output, code = sh("curl -s -m %g --unix-socket %s/http %s -w '\\n%%{http_code}' %s",
+        (options.timeout_ms or 10000) / 1000, self.folder, table.concat(words, " "), quote("http://nginx" .. path))
     local body, status = output:match "^(.*)\n(%d+)$"
     if code ~= 0 then
         return nil, code
