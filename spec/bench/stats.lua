@@ -4,8 +4,8 @@
 ---     make bench-stats [N=5000] [ROUNDS=5]
 ---
 --- Instructions are callgrind's, of the whole process without the kernel and without reading the clock, which the
---- kernel does under valgrind; time is this process's on a processor, most of it in the kernel: the least of all rounds, which
---- take turns. What the core counts and times is measured alone in C.
+--- kernel does under valgrind. Time is this process's on a processor, most of it in the kernel: the least of all
+--- rounds, which take turns. What the core counts and times is measured alone in C.
 local callgrind = require "spec.support.callgrind"
 local server = require "spec.support.server"
 
