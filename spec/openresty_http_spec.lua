@@ -147,6 +147,7 @@ describe("tidepool serve", function()
 
     it("answers on the loopback until a signal ends it, and leaves nothing behind", function()
         local url
+        finally(function() server.sh("kill -TERM " .. content "pid") end) -- when it runs still
         for _ = 1, 10 do -- until a port is free
             local port = port_of()
             url = "http://127.0.0.1:" .. port
