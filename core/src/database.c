@@ -139,6 +139,7 @@ static void free_database(void *ctx)
     tp__registry_remove(database);
     tp__stale_deinit(&database->stale);
     tp__shelf_deinit(&database->shelf);
+    tp__digests_deinit(&database->digests);
     tp__catalog_deinit(&database->catalog);
     tp__keyring_release(database->tls.keyring);
     tp__passwords_deinit(&database->passwords);
@@ -201,6 +202,24 @@ static enum tp_status new_budget(struct tp_budget **out, const tp_config *config
     return tp__budget_new(out, name, total, err);
 }
 
+/* With what takes memory; NULL: there is none. */
+static struct tp_database *new_database(const struct tp_settings *settings)
+{
+    struct tp_database *database = calloc(1, sizeof *database);
+    if (database == NULL)
+        return NULL;
+    if (!tp__shelf_init(&database->shelf, settings->statement_cache_size)) {
+        free(database);
+        return NULL;
+    }
+    if (!tp__digests_init(&database->digests, settings->most_statements)) {
+        tp__shelf_deinit(&database->shelf);
+        free(database);
+        return NULL;
+    }
+    return database;
+}
+
 struct tp_database *tp__database_open(tp_config *config, struct tp_error *err)
 {
     const struct tp_settings *settings = tp__config_settings(config);
@@ -208,10 +227,9 @@ struct tp_database *tp__database_open(tp_config *config, struct tp_error *err)
     struct tp_budget *budget;
     if (new_budget(&budget, config, err) != TP_OK)
         return NULL;
-    struct tp_database *database = calloc(1, sizeof *database);
-    if (database == NULL || !tp__shelf_init(&database->shelf, settings->statement_cache_size)) {
+    struct tp_database *database = new_database(settings);
+    if (database == NULL) {
         tp__budget_free(budget);
-        free(database);
         tp__error_set(err, TP_ERR_MEMORY, "out of memory for a pool");
         return NULL;
     }
@@ -219,6 +237,7 @@ struct tp_database *tp__database_open(tp_config *config, struct tp_error *err)
         TP_OK) {
         tp__budget_free(budget);
         tp__shelf_deinit(&database->shelf);
+        tp__digests_deinit(&database->digests);
         free(database);
         return NULL;
     }

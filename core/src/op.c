@@ -286,6 +286,7 @@ static void begin(tp_op *op, enum op_kind kind, int64_t deadline)
     op->last_deadline = TP_NEVER;
     op->began = tp_now();
     op->ended = op->began;
+    op->answered = op->began;
     op->attempts = 0;
     op->stale_retried = false;
     op->self_blocked = false;

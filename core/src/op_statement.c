@@ -19,6 +19,27 @@ static void note_usage(tp_op *op, struct tp_usage *usage)
     usage->rollback = false;
 }
 
+/* Statistics of the statement. Of a pipeline each item that was answered is noted already, and
+ * only one that failed is left. */
+static void note_statement(tp_op *op, const struct tp_usage *usage)
+{
+    bool piped = op->kind == OP_PIPELINE;
+    if (usage->query_us < 0 || op->query.sql == NULL || (piped && usage->kind != TP_ERR_DATABASE))
+        return;
+    int64_t count = tp__conn_count(op->conn);
+    struct tp_digest_call call = {
+        .description = piped ? NULL : op->description,
+        .sql = op->query.sql,
+        .sql_len = op->query.sql_len,
+        .us = piped ? op->ended - op->answered : usage->query_us,
+        .rows = piped                               ? 0
+                : usage->failed || op->rows > count ? op->rows
+                                                    : count,
+        .failed = usage->failed,
+    };
+    tp__digests_note(&op->database->digests, &call);
+}
+
 /* 25006: the server has become read-only (a failover); outside of a transaction that
  * asked for it, the connection is of no use for writing any more. */
 static bool is_misplaced(const tp_op *op)
@@ -40,6 +61,7 @@ void tp__op_leave(tp_op *op)
         return;
     tp__op_keep_statement(op);
     note_usage(op, &usage);
+    note_statement(op, &usage);
     atomic_store_explicit(&op->slot->tx_state, tp__conn_transaction(op->conn),
                           memory_order_relaxed);
     if (op->owned) {

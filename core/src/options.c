@@ -201,6 +201,9 @@ static const struct tp_option rows[TP_OPTIONS] = {
                "The most bytes of a result, unless the call says max_result_bytes; 0 is no limit."),
     [TP_OPT_EVENTS] = NUMBER(TP_OPTION_INT, "limits.events", "", "", "128", "128", 1, 1000000,
                              "The most events that wait for the program; older ones are dropped."),
+    [TP_OPT_STATEMENTS_MAX] =
+        NUMBER(TP_OPTION_INT, "statements.max", "", "", "500", "500", 0, 10000,
+               "How many different statements have statistics; 0 is none."),
     [TP_OPT_ADAPTIVE] = FLAG("pool.adaptive", "", "false", "false",
                              "Whether the pool finds out how many connections are of use."),
     [TP_OPT_ALLOW_OLD_LIBPQ] = FLAG("allow_old_libpq", "TIDEPOOL_ALLOW_OLD_LIBPQ", "false", "false",

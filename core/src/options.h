@@ -71,6 +71,7 @@ enum tp_option_id {
     TP_OPT_ROWS,
     TP_OPT_RESULT_BYTES,
     TP_OPT_EVENTS,
+    TP_OPT_STATEMENTS_MAX,
     TP_OPT_ALLOW_OLD_LIBPQ,
     TP_OPTIONS /* how many there are */
 };

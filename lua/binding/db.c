@@ -12,6 +12,7 @@
 #include "errors.h"
 #include "pipeline.h"
 #include "report.h"
+#include "statements.h"
 #include "stream.h"
 #include "suspend.h"
 #include "tls_table.h"
@@ -478,6 +479,7 @@ void tpb_db_open(lua_State *L)
     tpb_client_set_acquire(L);
     tpb_tls_set_methods(L);
     tpb_report_set_methods(L);
+    tpb_statements_set_methods(L);
     tpb_suspend_set_methods(L);
     lua_pushvalue(L, -1);
     lua_setfield(L, -3, "__index");

@@ -191,6 +191,9 @@ function stream:close() end
 ---@field result_bytes? integer # the most bytes of a result that is no stream; 0 is no limit
 ---@field events? integer # the most events that wait for the program
 
+---@class tidepool.statements_options
+---@field max? integer # how many different statements have statistics; 0 is none
+
 ---What a program gives to use an event loop of its own; see lua/tidepool/await/adapter.lua.
 ---@class tidepool.adapter
 ---@field name string
@@ -238,6 +241,7 @@ function stream:close() end
 ---@field log? tidepool.log_options
 ---@field retry? tidepool.retry_options
 ---@field limits? tidepool.limits_options
+---@field statements? tidepool.statements_options
 ---@field allow_old_libpq? boolean # whether a libpq with CVE-2025-1094 will do
 ---@field libpq? table<string, string|number|boolean> # any other parameter of libpq's
 ---@field await? "nginx"|"cqueues"|"luv"|"copas"|"blocking"|tidepool.adapter # how calls wait
@@ -299,6 +303,20 @@ function stream:close() end
 ---@field wait tidepool.latency # for a connection
 ---@field connect tidepool.latency
 ---@field query tidepool.latency
+
+---@class tidepool.statements_wish
+---@field limit? integer # how many; 20 when not said
+---@field by? "total_ms"|"calls"|"mean_ms"|"p99_ms"|"errors"
+
+---@class tidepool.statement
+---@field query string # what all texts of the statement have in common
+---@field calls integer
+---@field rows integer # that were returned or touched
+---@field errors integer
+---@field total_ms number
+---@field mean_ms number
+---@field p99_ms number
+---@field max_ms number
 
 ---@class tidepool.state
 ---@field state tidepool.state_name
@@ -663,6 +681,11 @@ function db:state() end
 
 ---@return tidepool.stats
 function db:stats() end
+
+---The statements that took most time, or most of something else.
+---@param options? tidepool.statements_wish
+---@return tidepool.statement[]
+function db:statements(options) end
 
 ---How connections are encrypted, and the certificates of both sides.
 ---@return tidepool.tls

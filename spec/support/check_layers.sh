@@ -6,7 +6,7 @@ cd "$(dirname "$0")/../.." || exit 2
 
 layers=(
     "error clock list buf text wake bell errand adaptive"
-    "poller budget config options url tls sqlstate backoff stats types codec catalog columns description statements sqltext stale events resolve"
+    "poller budget config options url tls sqlstate backoff stats types codec catalog columns description statements digest sqltext stale events resolve"
     "conn result wire beacon"
     "pool share keeper password"
     "op reactor drive database registry shutdown"
