@@ -1,30 +1,17 @@
 --- Connections on loan: acquire, release, with, and what happens to those that are not given back well.
-local tidepool = require "tidepool"
 local portable = require "spec.support.portable"
 local server = require "spec.support.server"
+local expect = require "spec.support.expect"
 
 local closing = portable.closing
 
-
-local function open(options)
-    local where = { url = server.url(), log = { queries = false, sink = function() end }, pool = { min = 0, max = 2 } }
-    for name, value in pairs(options or {}) do
-        where[name] = value
-    end
-    return assert(tidepool.open(where))
-end
+local fails = expect.fails
+local open = expect.opener { log = { queries = false, sink = function() end }, pool = { min = 0, max = 2 } }
 
 local function open_one(options)
     options = options or {}
     options.pool = { min = 0, max = 1 }
     return open(options)
-end
-
-local function fails(kind, result, err)
-    assert.is_nil(result)
-    assert.is_table(err)
-    assert.equal(kind, err.kind, tostring(err))
-    return err
 end
 
 local function line_here()

@@ -1,14 +1,8 @@
 --- What is particular to cqueues and to luv: several controllers, some that are dropped, callbacks.
 local server = require "spec.support.server"
-local tidepool = require "tidepool"
+local expect = require "spec.support.expect"
 
-local function open(options)
-    local where = { url = server.url(), log = { queries = false }, pool = { min = 0, max = 4 } }
-    for name, value in pairs(options or {}) do
-        where[name] = value
-    end
-    return assert(tidepool.open(where))
-end
+local open = expect.opener { log = { queries = false }, pool = { min = 0, max = 4 } }
 
 -- A library, or nil where this Lua has none.
 local function library(name)

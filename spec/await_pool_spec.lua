@@ -1,13 +1,7 @@
 --- Tasks that share a pool: they wait side by side, in turn, each for its own time, and none for ever.
 local loops = require "spec.support.loops"
 local server = require "spec.support.server"
-
-local function fails(kind, result, err)
-    assert.is_nil(result)
-    assert.is_table(err)
-    assert.equal(kind, err.kind, tostring(err))
-    return err
-end
+local fails = require("spec.support.expect").fails
 
 local function repeated(n, fn)
     local tasks = {}

@@ -1,13 +1,7 @@
 --- Queries under each event loop: the same answers, errors and timeouts as without one.
 local loops = require "spec.support.loops"
 local server = require "spec.support.server"
-
-local function fails(kind, result, err)
-    assert.is_nil(result)
-    assert.is_table(err)
-    assert.equal(kind, err.kind, tostring(err))
-    return err
-end
+local fails = require("spec.support.expect").fails
 
 loops.each(function(loop)
     it("query, one, value, exec and script answer", loop.tasks(function()

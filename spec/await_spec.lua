@@ -3,15 +3,9 @@ local compat = require "tidepool.compat"
 local loops = require "spec.support.loops"
 local own_loop = require "spec.support.own_loop"
 local server = require "spec.support.server"
-local tidepool = require "tidepool"
+local expect = require "spec.support.expect"
 
-local function open(options)
-    local where = { url = server.url(), log = { queries = false }, pool = { min = 0, max = 4 } }
-    for name, value in pairs(options or {}) do
-        where[name] = value
-    end
-    return assert(tidepool.open(where))
-end
+local open = expect.opener { log = { queries = false }, pool = { min = 0, max = 4 } }
 
 local function has(library)
     return (pcall(require, library))

@@ -2,19 +2,13 @@
 local loops = require "spec.support.loops"
 local server = require "spec.support.server"
 local tidepool = require "tidepool"
+local fails = require("spec.support.expect").fails
 
 local check = tidepool.assert or load "return assert" ()
 
 -- Lua 5.1 itself, where the iterator of a generic for cannot wait.
 local for_cannot_wait = _VERSION == "Lua 5.1" and not rawget(_G, "jit")
 local closes_loops = _VERSION >= "Lua 5.4"
-
-local function fails(kind, result, err)
-    assert.is_nil(result)
-    assert.is_table(err)
-    assert.equal(kind, err.kind, tostring(err))
-    return err
-end
 
 -- Calls fn with each row, until it returns false; the loop is then left.
 local function for_each(fn, next_row, state, control, stream)

@@ -2,15 +2,9 @@
 local loops = require "spec.support.loops"
 local server = require "spec.support.server"
 local tidepool = require "tidepool"
+local fails = require("spec.support.expect").fails
 
 local check = tidepool.assert or load "return assert" ()
-
-local function fails(kind, result, err)
-    assert.is_nil(result)
-    assert.is_table(err)
-    assert.equal(kind, err.kind, tostring(err))
-    return err
-end
 
 loops.each(function(loop)
     setup(function()

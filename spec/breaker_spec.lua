@@ -3,16 +3,10 @@ local loops = require "spec.support.loops"
 local portable = require "spec.support.portable"
 local server = require "spec.support.server"
 local tidepool = require "tidepool"
+local fails = require("spec.support.expect").fails
 
 local closing = portable.closing
 local closed_port = "postgresql://u:topsecret@127.0.0.1:1/db"
-
-local function fails(kind, result, err)
-    assert.is_nil(result)
-    assert.is_table(err)
-    assert.equal(kind, err.kind, tostring(err))
-    return err
-end
 
 local function took(fn, ...)
     local began = server.now()

@@ -1,18 +1,12 @@
 --- What is closed at the end of its scope: <close> variables, and loops over each that are left early.
 -- Only Lua 5.4: no other closes anything there.
-local tidepool = require "tidepool"
 local server = require "spec.support.server"
+local expect = require "spec.support.expect"
 
 -- Rows are made as they are sent, so a statement that is left stops soon.
 local ENDLESS = "select generate_series(1, 1000000000) as i"
 
-local function open(options)
-    local where = { url = server.url(), log = { queries = false, sink = function() end }, pool = { min = 0, max = 2 } }
-    for name, value in pairs(options or {}) do
-        where[name] = value
-    end
-    return assert(tidepool.open(where))
-end
+local open = expect.opener { log = { queries = false, sink = function() end }, pool = { min = 0, max = 2 } }
 
 local function open_one()
     return open { pool = { min = 0, max = 1 } }

@@ -4,6 +4,7 @@ local child = require "spec.support.child"
 local lfs = require "lfs"
 local portable = require "spec.support.portable"
 local server = require "spec.support.server"
+local fails = require("spec.support.expect").fails
 
 local closing = portable.closing
 
@@ -24,13 +25,6 @@ end
 
 local function assert_no_backends(name)
     assert.is_true(server.wait(function() return server.backends(name) == 0 end, 2000), "backends are left of " .. name)
-end
-
-local function fails(kind, result, err)
-    assert.is_nil(result)
-    assert.is_table(err)
-    assert.equal(kind, err.kind, tostring(err))
-    return err
 end
 
 describe("close", function()

@@ -1,7 +1,6 @@
 --- COPY under event loops: what waits, who goes on meanwhile, and what is left when it ends in the middle.
 local compat = require "tidepool.compat"
-local server = require "spec.support.server"
-local tidepool = require "tidepool"
+local expect = require "spec.support.expect"
 
 -- Loops that are not there for this Lua are left out.
 local function find(name)
@@ -61,20 +60,8 @@ local function describe_if(possible, name, fn)
     (possible and describe or pending)(name, fn)
 end
 
-local function open(options)
-    local where = { url = server.url(), log = { queries = false, slow_ms = 0 }, pool = { min = 0, max = 4 } }
-    for name, value in pairs(options or {}) do
-        where[name] = value
-    end
-    return assert(tidepool.open(where))
-end
-
-local function fails(kind, result, err)
-    assert.is_nil(result)
-    assert.is_table(err)
-    assert.equal(kind, err.kind, tostring(err))
-    return err
-end
+local fails = expect.fails
+local open = expect.opener { log = { queries = false, slow_ms = 0 }, pool = { min = 0, max = 4 } }
 
 -- An iterator over the numbers up to `last` (or without end) as rows, and how many it has given.
 local function numbers(last)

@@ -2,23 +2,12 @@
 local tidepool = require "tidepool"
 local portable = require "spec.support.portable"
 local server = require "spec.support.server"
+local expect = require "spec.support.expect"
 
 local null = tidepool.null
 
-local function open(options)
-    local where = { url = server.url(), log = { queries = false, slow_ms = 0 }, pool = { min = 0, max = 2 } }
-    for name, value in pairs(options or {}) do
-        where[name] = value
-    end
-    return assert(tidepool.open(where))
-end
-
-local function fails(kind, result, err)
-    assert.is_nil(result)
-    assert.is_table(err)
-    assert.equal(kind, err.kind, tostring(err))
-    return err
-end
+local fails = expect.fails
+local open = expect.opener { log = { queries = false, slow_ms = 0 }, pool = { min = 0, max = 2 } }
 
 -- All rows that copy_out gives, as lists.
 local function rows_of(db, source, options)

@@ -1,20 +1,8 @@
 --- Deadlines of blocks: what runs in db:with and db:transaction has one end, whatever each statement is given.
 local loops = require "spec.support.loops"
-local server = require "spec.support.server"
+local expect = require "spec.support.expect"
 
-local function fails(kind, result, err)
-    assert.is_nil(result)
-    assert.is_table(err)
-    assert.equal(kind, err.kind, tostring(err))
-    return err
-end
-
-local function takes(least, most, fn)
-    local began = server.now()
-    fn()
-    local took = server.now() - began
-    assert.is_true(took >= least and took <= most, ("%.0f ms"):format(took))
-end
+local fails, takes = expect.fails, expect.takes
 
 loops.each(function(loop)
     local function open(options)

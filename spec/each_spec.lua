@@ -4,6 +4,7 @@ local child = require "spec.support.child"
 local portable = require "spec.support.portable"
 local server = require "spec.support.server"
 local tls = require "spec.support.tls"
+local expect = require "spec.support.expect"
 
 local closing = portable.closing
 
@@ -15,13 +16,7 @@ local check = portable.assert -- for very many rows: busted's own takes longer t
 -- Rows are made as they are sent, so a statement that is left stops soon.
 local ENDLESS = "select generate_series(1, 1000000000) as i"
 
-local function open(options)
-    local where = { url = server.url(), log = { queries = false }, pool = { min = 0, max = 2 } }
-    for name, value in pairs(options or {}) do
-        where[name] = value
-    end
-    return assert(tidepool.open(where))
-end
+local open = expect.opener { log = { queries = false }, pool = { min = 0, max = 2 } }
 
 local function list(target, ...)
     local rows = {}

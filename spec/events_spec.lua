@@ -1,17 +1,11 @@
 --- db:on: which events there are, who hears them, and what becomes of handlers that fail.
-local tidepool = require "tidepool"
 local portable = require "spec.support.portable"
 local server = require "spec.support.server"
+local expect = require "spec.support.expect"
 
 local closing = portable.closing
 
-local function open(options)
-    local where = { url = server.url(), log = { queries = false }, pool = { min = 0, max = 1 } }
-    for name, value in pairs(options or {}) do
-        where[name] = value
-    end
-    return assert(tidepool.open(where))
-end
+local open = expect.opener { log = { queries = false }, pool = { min = 0, max = 1 } }
 
 -- The events of a name, as they come.
 local function listen(db, name)

@@ -3,13 +3,7 @@
 local loops = require "spec.support.loops"
 local server = require "spec.support.server"
 local tidepool = require "tidepool"
-
-local function fails(kind, result, err)
-    assert.is_nil(result)
-    assert.is_table(err)
-    assert.equal(kind, err.kind, tostring(err))
-    return err
-end
+local fails = require("spec.support.expect").fails
 
 -- The password of the URL is a wrong one: it is not used.
 local url = server.url { tcp = true, password = "of-the-url" }

@@ -3,26 +3,15 @@ local tidepool = require "tidepool"
 local portable = require "spec.support.portable"
 local server = require "spec.support.server"
 local tls = require "spec.support.tls"
+local expect = require "spec.support.expect"
 
 local closing = portable.closing
 
 local plain = (os.getenv "TIDEPOOL_TEST_VARIANT" or "default") == "default"
 local check = portable.assert -- for very many answers: busted's own takes longer than they do
 
-local function open(options)
-    local where = { url = server.url(), log = { queries = false }, pool = { min = 0, max = 2 } }
-    for name, value in pairs(options or {}) do
-        where[name] = value
-    end
-    return assert(tidepool.open(where))
-end
-
-local function fails(kind, result, err)
-    assert.is_nil(result)
-    assert.is_table(err)
-    assert.equal(kind, err.kind, tostring(err))
-    return err
-end
+local fails = expect.fails
+local open = expect.opener { log = { queries = false }, pool = { min = 0, max = 2 } }
 
 local function count(target)
     return target:value "select count(*) from pipeline_batch_spec"

@@ -3,23 +3,12 @@ local tidepool = require "tidepool"
 local child = require "spec.support.child"
 local portable = require "spec.support.portable"
 local server = require "spec.support.server"
+local expect = require "spec.support.expect"
 
 local closing = portable.closing
 
-local function open(options)
-    local where = { url = server.url(), log = { queries = false }, pool = { min = 0, max = 2 } }
-    for name, value in pairs(options or {}) do
-        where[name] = value
-    end
-    return assert(tidepool.open(where))
-end
-
-local function fails(kind, result, err)
-    assert.is_nil(result)
-    assert.is_table(err)
-    assert.equal(kind, err.kind, tostring(err))
-    return err
-end
+local fails = expect.fails
+local open = expect.opener { log = { queries = false }, pool = { min = 0, max = 2 } }
 
 -- How rows come: from libpq with the first execution on a connection, from the socket with the next, as text without
 -- prepared statements. `fn` is called for each.

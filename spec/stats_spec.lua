@@ -2,16 +2,11 @@
 local tidepool = require "tidepool"
 local portable = require "spec.support.portable"
 local server = require "spec.support.server"
+local expect = require "spec.support.expect"
 
 local closing = portable.closing
 
-local function open(options)
-    local where = { url = server.url(), log = { queries = false }, pool = { min = 0, max = 3 } }
-    for name, value in pairs(options or {}) do
-        where[name] = value
-    end
-    return assert(tidepool.open(where))
-end
+local open = expect.opener { log = { queries = false }, pool = { min = 0, max = 3 } }
 
 local function closed_sum(stats)
     local sum = 0

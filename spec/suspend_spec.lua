@@ -2,13 +2,7 @@
 local loops = require "spec.support.loops"
 local portable = require "spec.support.portable"
 local server = require "spec.support.server"
-
-local function fails(kind, result, err)
-    assert.is_nil(result)
-    assert.is_table(err)
-    assert.equal(kind, err.kind, tostring(err))
-    return err
-end
+local fails = require("spec.support.expect").fails
 
 loops.each(function(loop)
     it("while it is suspended calls wait to their deadlines", loop.tasks(function()

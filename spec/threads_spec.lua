@@ -2,6 +2,7 @@
 local tidepool = require "tidepool"
 local server = require "spec.support.server"
 local threads = require "spec.support.threads"
+local fails = require("spec.support.expect").fails
 
 local count = 0
 
@@ -24,13 +25,6 @@ end
 
 local function join(name)
     return assert(tidepool.open { name = name })
-end
-
-local function fails(kind, result, err)
-    assert.is_nil(result)
-    assert.is_table(err)
-    assert.equal(kind, err.kind, tostring(err))
-    return err
 end
 
 local function assert_no_backends(name)

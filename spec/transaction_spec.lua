@@ -1,27 +1,15 @@
 --- Transactions: what commits, what rolls back, what is run again, and what is left behind.
-local tidepool = require "tidepool"
 local portable = require "spec.support.portable"
 local server = require "spec.support.server"
+local expect = require "spec.support.expect"
 
 local closing = portable.closing
 
 -- busted's own assert makes a text of an error; programs use Lua's.
 local check = portable.assert
 
-local function open(options)
-    local where = { url = server.url(), log = { queries = false, sink = function() end }, pool = { min = 0, max = 2 } }
-    for name, value in pairs(options or {}) do
-        where[name] = value
-    end
-    return assert(tidepool.open(where))
-end
-
-local function fails(kind, result, err)
-    assert.is_nil(result)
-    assert.is_table(err)
-    assert.equal(kind, err.kind, tostring(err))
-    return err
-end
+local fails = expect.fails
+local open = expect.opener { log = { queries = false, sink = function() end }, pool = { min = 0, max = 2 } }
 
 local function count(db)
     return db:value "select count(*) from transaction_spec"

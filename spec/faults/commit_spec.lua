@@ -4,8 +4,9 @@ local lab = require "spec.faults.lab"
 local proxy = require "spec.faults.proxy"
 local server = require "spec.support.server"
 local verdict = require "tidepool.verdict"
+local expect = require "spec.support.expect"
 
-local fails = lab.fails
+local fails, takes = expect.fails, expect.takes
 
 describe("a link that is lost at COMMIT", function()
     local link, seen
@@ -148,7 +149,7 @@ describe("a link that is lost at COMMIT", function()
             id = id + 1
             assert.equal(1, db:value "select 1")
             link:lose_commit("after", "close")
-            local err = lab.takes(0, 2000, function()
+            local err = takes(0, 2000, function()
                 return fails("commit_unknown", db:transaction(function(tx)
                     assert(ways["a statement"](tx, id))
                     link:refuse()

@@ -1,25 +1,13 @@
 --- A server that dies, restarts, or ends connections: what callers see, how soon it is over, and what is left behind.
-local tidepool = require "tidepool"
 local child = require "spec.support.child"
 local server = require "spec.support.server"
 local system = require "system"
+local expect = require "spec.support.expect"
 
 local slow_machine = (os.getenv "TIDEPOOL_TEST_VARIANT" or "default") ~= "default"
 
-local function open(options)
-    local where = { url = server.url(), log = { queries = false }, pool = { min = 0, max = 4 } }
-    for name, value in pairs(options or {}) do
-        where[name] = value
-    end
-    return assert(tidepool.open(where))
-end
-
-local function fails(kind, result, err)
-    assert.is_nil(result)
-    assert.is_table(err)
-    assert.equal(kind, err.kind, tostring(err))
-    return err
-end
+local fails = expect.fails
+local open = expect.opener { log = { queries = false }, pool = { min = 0, max = 4 } }
 
 -- Ends a backend and waits until it has gone, over a connection of ours, which takes about a millisecond.
 local function terminate(killer, pid)

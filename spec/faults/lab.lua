@@ -2,8 +2,8 @@
 --- took, and what is left at the end.
 local assert = require "luassert"
 local lfs = require "lfs"
+local expect = require "spec.support.expect"
 local server = require "spec.support.server"
-local tidepool = require "tidepool"
 
 local M = {}
 
@@ -23,34 +23,13 @@ function M.descriptors()
     return count
 end
 
---- What a failed call returned has to be; returns the error.
-function M.fails(kind, result, err)
-    assert.is_nil(result)
-    assert.is_table(err)
-    assert.equal(kind, err.kind, tostring(err))
-    return err
-end
-
---- Calls fn() and asserts that it takes at least `least` and at most `most` milliseconds. Returns what fn returns.
-function M.takes(least, most, fn)
-    local began = server.now()
-    local results = table.pack(fn())
-    local took = server.now() - began
-    assert.is_true(took >= least and took <= most, ("%.0f ms, not %d to %d"):format(took, least, most))
-    return table.unpack(results, 1, results.n)
-end
-
---- As takes, for what ends at its deadline.
+--- As expect.takes, for what ends at its deadline.
 function M.ends_at(deadline, fn)
-    return M.takes(deadline - 1, deadline + M.LATE_MS, fn)
+    return expect.takes(deadline - 1, deadline + M.LATE_MS, fn)
 end
 
 --- A database; `options` as in tidepool.open.
-function M.open(options)
-    local where = { url = server.url(), log = { queries = false, sink = function() end }, pool = { min = 0, max = 4 } }
-    for name, value in pairs(options or {}) do where[name] = value end
-    return assert(tidepool.open(where))
-end
+M.open = expect.opener { log = { queries = false, sink = function() end }, pool = { min = 0, max = 4 } }
 
 --- Runs fn(name), whose databases have the name as their application_name and are closed at its end. After that this
 --- process has the descriptors that it had before, and the server no connection of that name. `before_look`, if any, is

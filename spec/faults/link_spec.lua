@@ -4,8 +4,10 @@
 local lab = require "spec.faults.lab"
 local proxy = require "spec.faults.proxy"
 local server = require "spec.support.server"
+local expect = require "spec.support.expect"
 
-local fails, ends_at = lab.fails, lab.ends_at
+local fails, takes = expect.fails, expect.takes
+local ends_at = lab.ends_at
 local direct -- a database that the proxy has nothing to do with
 
 lazy_setup(function()
@@ -134,7 +136,7 @@ describe("a link that ends", function()
             function() with_link({}, function(db, link)
                 assert.equal(1, db:value "select 1")
                 link:trap("before", "link_rows values (4)", how)
-                lab.takes(0, 4 * lab.LATE_MS, function()
+                takes(0, 4 * lab.LATE_MS, function()
                     return fails("connection", db:script "insert into link_rows values (4)")
                 end)
                 assert.equal(1, link:caught())
@@ -159,7 +161,7 @@ describe("a link that ends", function()
             with_link({}, function(db, link)
                 assert.equal(0, db:value "select count(*) from link_rows where id = 5")
                 link:trap("after", "link_rows values (5)", how)
-                local err = lab.takes(0, 100 + lab.LATE_MS, function()
+                local err = takes(0, 100 + lab.LATE_MS, function()
                     return fails("connection", db:script "insert into link_rows values (5)")
                 end)
                 assert.equal(1, err.attempts)
@@ -248,7 +250,7 @@ describe("a link that is odd", function()
         with_link({ pool = { min = 0, max = 1 } }, function(db, link)
             link:pace(nil, 0, 20)
             assert.equal("late", db:value "select 'late'")
-            assert.equal(1, lab.takes(40, 40 + lab.LATE_MS + 20, function() return db:value { "select 1" } end))
+            assert.equal(1, takes(40, 40 + lab.LATE_MS + 20, function() return db:value { "select 1" } end))
         end)
     end)
 
@@ -296,7 +298,7 @@ describe("a link that is odd", function()
             assert.truthy(err.message:find("refused", 1, true), err.message)
             assert.equal(1, conn:value "select 1")
             link:accept()
-            assert.equal(1, lab.takes(0, 100 + lab.LATE_MS, function() return db:value "select 1" end))
+            assert.equal(1, takes(0, 100 + lab.LATE_MS, function() return db:value "select 1" end))
             conn:release()
             serves_again(db)
         end)

@@ -7,7 +7,7 @@ local loops = require "spec.support.loops"
 local server = require "spec.support.server"
 local tidepool = require "tidepool"
 
-local fails = lab.fails
+local fails = require("spec.support.expect").fails
 
 -- What the programs below begin with. They print "well" at their end.
 local PROLOGUE = [[

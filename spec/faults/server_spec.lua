@@ -3,8 +3,10 @@
 local lab = require "spec.faults.lab"
 local loops = require "spec.support.loops"
 local server = require "spec.support.server"
+local expect = require "spec.support.expect"
 
-local fails, ends_at = lab.fails, lab.ends_at
+local fails, takes = expect.fails, expect.takes
+local ends_at = lab.ends_at
 
 describe("a server that stops at once and comes back", function()
     local ways = {
@@ -72,7 +74,7 @@ describe("a server process that is stopped (SIGSTOP)", function()
             local pid = db:value "select pg_backend_pid()"
             while_stopped(pid, function()
                 ends_at(150, function() return fails("timeout", db:query { "select 1", timeout_ms = 150 }) end)
-                assert.equal(2, lab.takes(0, 200 + lab.LATE_MS, function() return db:value "select 2" end))
+                assert.equal(2, takes(0, 200 + lab.LATE_MS, function() return db:value "select 2" end))
             end)
             assert.is_true(server.wait(function() return db:stats().mending == 0 end))
             assert.equal(3, db:value "select 3")

@@ -6,8 +6,10 @@ local loops = require "spec.support.loops"
 local server = require "spec.support.server"
 local servers = require "spec.support.servers"
 local tidepool = require "tidepool"
+local expect = require "spec.support.expect"
 
-local fails, ends_at = lab.fails, lab.ends_at
+local fails, takes = expect.fails, expect.takes
+local ends_at = lab.ends_at
 
 local small
 
@@ -72,7 +74,7 @@ describe("a timeout of the server's own", function()
     it("for statements (57014) is an error of that statement, and its connection is kept", function()
         local db <close> = lab.open { statement_timeout_ms = 50, pool = { min = 0, max = 1 } }
         local pid = db:value "select pg_backend_pid()"
-        local err = lab.takes(45, 50 + lab.LATE_MS, function()
+        local err = takes(45, 50 + lab.LATE_MS, function()
             return fails("database", db:query "select pg_sleep(5)")
         end)
         assert.equal("57014", err.code)
@@ -85,7 +87,7 @@ describe("a timeout of the server's own", function()
         local pid = db:value "select pg_backend_pid()"
         local err = db:with(function(holder)
             assert(holder:query "select pg_advisory_lock(170017)")
-            return lab.takes(45, 50 + lab.LATE_MS, function()
+            return takes(45, 50 + lab.LATE_MS, function()
                 return fails("database", db:query "select pg_advisory_lock(170017)")
             end)
         end)
