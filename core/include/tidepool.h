@@ -645,6 +645,10 @@ bool tp_op_was_self_blocked(const tp_op *op);
 const struct tp_error *tp_op_error(const tp_op *op); /* after TP_FAILED; borrowed */
 tp_lease tp_op_take_lease(tp_op *op);                /* after TP_DONE of an acquire */
 int64_t tp_op_elapsed(const tp_op *op);              /* µs from begin to end */
+/* After the end: how many rows were returned or touched in all, and the tag of the last statement
+ * ("" when it has failed). Borrowed until the operation is begun again. */
+int64_t tp_op_touched(const tp_op *op);
+const char *tp_op_last_command(const tp_op *op);
 
 /* The blocking driver: steps the operation and waits with poll(2), or parks
  * the thread while there is no fd, until it needs parameters or has ended.

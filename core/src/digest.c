@@ -106,7 +106,7 @@ bool tp__digests_init(struct tp_digests *digests, int room)
 
 void tp__digests_deinit(struct tp_digests *digests)
 {
-    for (int i = 0; i < digests->count; i++)
+    for (int i = 0; digests->list != NULL && i < digests->count; i++)
         tp__digest_release(digests->list[i]);
     free(digests->buckets);
     free(digests->list);

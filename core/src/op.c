@@ -287,6 +287,8 @@ static void begin(tp_op *op, enum op_kind kind, int64_t deadline)
     op->began = tp_now();
     op->ended = op->began;
     op->answered = op->began;
+    op->touched = 0;
+    op->command[0] = '\0';
     op->attempts = 0;
     op->stale_retried = false;
     op->self_blocked = false;
@@ -573,6 +575,16 @@ const char *tp_op_command(const tp_op *op)
 int64_t tp_op_count(const tp_op *op)
 {
     return tp__conn_count(op->conn);
+}
+
+int64_t tp_op_touched(const tp_op *op)
+{
+    return op->touched;
+}
+
+const char *tp_op_last_command(const tp_op *op)
+{
+    return op->command;
 }
 
 void tp_op_stop(tp_op *op)

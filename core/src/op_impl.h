@@ -69,6 +69,8 @@ struct tp_op {
     struct tp_pipeline *pipeline; /* of OP_PIPELINE; see op_pipeline.c */
 
     int64_t rows, bytes;           /* taken in this attempt */
+    int64_t touched;               /* rows that were returned or touched, once it has ended */
+    char command[32];              /* the tag of what has ended last */
     int64_t most_rows, most_bytes; /* INT64_MAX: any number */
     bool over_limit;
 

@@ -348,6 +348,7 @@ static void note_answer(tp_op *op)
         .rows = tp__conn_count(op->conn),
     };
     op->answered = now;
+    op->touched += call.rows;
     tp__digests_note(&op->database->digests, &call);
 }
 

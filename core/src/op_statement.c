@@ -19,22 +19,31 @@ static void note_usage(tp_op *op, struct tp_usage *usage)
     usage->rollback = false;
 }
 
+static void note_outcome(tp_op *op, bool failed)
+{
+    int64_t count = failed ? 0 : tp__conn_count(op->conn);
+    if (op->kind == OP_QUERY)
+        op->touched = count > op->rows ? count : op->rows;
+    memcpy(op->command, tp__conn_command(op->conn), sizeof op->command);
+    op->command[sizeof op->command - 1] = '\0';
+}
+
 /* Statistics of the statement. Of a pipeline each item that was answered is noted already, and
  * only one that failed is left. */
 static void note_statement(tp_op *op, const struct tp_usage *usage)
 {
     bool piped = op->kind == OP_PIPELINE;
-    if (usage->query_us < 0 || op->query.sql == NULL || (piped && usage->kind != TP_ERR_DATABASE))
+    if (usage->query_us < 0)
         return;
-    int64_t count = tp__conn_count(op->conn);
+    note_outcome(op, usage->failed);
+    if (op->query.sql == NULL || (piped && usage->kind != TP_ERR_DATABASE))
+        return;
     struct tp_digest_call call = {
         .description = piped ? NULL : op->description,
         .sql = op->query.sql,
         .sql_len = op->query.sql_len,
         .us = piped ? op->ended - op->answered : usage->query_us,
-        .rows = piped                               ? 0
-                : usage->failed || op->rows > count ? op->rows
-                                                    : count,
+        .rows = piped ? 0 : op->touched,
         .failed = usage->failed,
     };
     tp__digests_note(&op->database->digests, &call);

@@ -172,6 +172,21 @@ static const struct tp_option rows[TP_OPTIONS] = {
                                 0},
     [TP_OPT_LOG_SLOW] = NUMBER(TP_OPTION_MS, "log.slow_ms", "", "", "1000", "1000", 0, MS_MAX,
                                "From what duration on a query is logged as slow; 0 is never."),
+    [TP_OPT_LOG_EXPLAIN] = NUMBER(TP_OPTION_INT, "log.explain", "", "", "0", "0", 0, 100,
+                                  "How many of 100 slow queries have their plan asked for, on "
+                                  "another connection and without executing them."),
+    [TP_OPT_LOG_REPEATS] =
+        NUMBER(TP_OPTION_INT, "log.repeats", "", "", "0", "20", 0, COUNT_MAX,
+               "How often the same statement may be made within one block, request or task "
+               "before there is a warning; 0 is any number."),
+    [TP_OPT_LOG_PARAMETERS] = FLAG("log.parameters", "", "false", "false",
+                                   "Whether the values of parameters are logged, too."),
+    [TP_OPT_LOG_FORMAT] =
+        CHOICE("log.format", "", "", "text", "text|json", "How a line of the log is written."),
+    [TP_OPT_LOG_SINK] =
+        CHOICE("log.sink", "", "", "", "stderr|ngx",
+               "Where the log goes: standard error, or nginx's error log, which is the default "
+               "there; in code also a function."),
     [TP_OPT_RETRY_ATTEMPTS] = NUMBER(TP_OPTION_INT, "retry.attempts", "", "", "3", "3", 0, 1000,
                                      "How often a statement that may safely be repeated is tried."),
     [TP_OPT_RETRY_BASE] =

@@ -11,6 +11,7 @@
 #include "pipeline.h"
 #include "place.h"
 #include "stream.h"
+#include "tell.h"
 
 enum { KEEP_GUARDS = 64 };
 
@@ -21,6 +22,7 @@ struct guard {
     struct tpb_owned owned; /* the request of nginx that has it */
     uint64_t use;           /* changes with every acquire and release */
     int64_t deadline;       /* of what is done with it */
+    int64_t taken_at;       /* when it was lent, if on_lease wants to know; else 0 */
     bool placed;            /* where the program took it is noted */
     bool unseen;            /* taken without a look */
 };
@@ -199,10 +201,17 @@ static void take_back(struct tpb_owned *owned)
     tp_lease_discard(&guard->lease);
 }
 
+static void tell_acquired(lua_State *L, struct guard *guard, int64_t waited_us)
+{
+    guard->taken_at = tp_now();
+    tpb_tell_lease(L, ACQUIRE_DB, "acquire", waited_us, tp_lease_backend_pid(&guard->lease));
+}
+
 static int end_acquire(lua_State *L, struct tpb_call *call)
 {
     struct client *client = lua_touserdata(L, ACQUIRE_CLIENT);
     struct guard *guard = client->guard;
+    int64_t waited_us = tp_op_elapsed(call->op);
     bool ok = call->ok, awaited = call->reactor != NULL;
     if (ok)
         guard->lease = tp_op_take_lease(call->op);
@@ -210,13 +219,13 @@ static int end_acquire(lua_State *L, struct tpb_call *call)
         guard->use++;
     if (ok && awaited)
         tpb_owner_attach(L, &guard->owned, take_back);
+    if (!ok)
+        return tpb_db_end_of_wait(L, call);
     tpb_call_end(L, call);
-    if (!ok) {
-        tpb_db_dispatch(L, call->db, call->db_index);
-        return tpb_fail(L, &call->err);
-    }
     guard->unseen = false;
     note_place(L, guard);
+    if (guard->db->watch_leases)
+        tell_acquired(L, guard, waited_us);
     lua_settop(L, ACQUIRE_CLIENT);
     return 1;
 }
@@ -251,9 +260,12 @@ static int acquire_body(lua_State *L, tp_reactor *reactor)
     guard->deadline = TP_NEVER;
     guard->placed = false;
     guard->unseen = true;
+    guard->taken_at = 0;
     if (reactor == NULL && tp_share_try_acquire(db->share, &guard->lease, &scarce)) {
         if (scarce)
             note_place(L, guard);
+        if (db->watch_leases)
+            tell_acquired(L, guard, 0);
         return 1;
     }
     if (!bounded)
@@ -288,6 +300,8 @@ static int release(lua_State *L, struct client *client, int index, bool discard)
     struct guard *guard = client->guard;
     if (!is_out(client))
         return fail_released(L, client);
+    int64_t held_us = guard->taken_at > 0 ? tp_now() - guard->taken_at : -1;
+    int pid = held_us >= 0 ? tp_lease_backend_pid(&guard->lease) : 0;
     guard->use++;
     tpb_owner_detach(&guard->owned);
     if (discard) {
@@ -300,6 +314,8 @@ static int release(lua_State *L, struct client *client, int index, bool discard)
     lua_insert(L, -2);
     int db_index = lua_gettop(L) - 1;
     keep_guard(L, guard->db, db_index);
+    if (held_us >= 0)
+        tpb_tell_lease(L, db_index, "release", held_us, pid);
     tpb_db_dispatch(L, guard->db, db_index);
     lua_pushboolean(L, 1);
     return 1;

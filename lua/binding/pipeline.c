@@ -7,6 +7,7 @@
 #include "compat.h"
 #include "error.h"
 #include "errors.h"
+#include "tell.h"
 
 /* What is wanted of one item. */
 struct wish {
@@ -20,6 +21,7 @@ struct pipeline {
     struct tpb_call *call;
     int db_index;
     int codecs;
+    int span;       /* what was announced, or 0 */
     int top, floor; /* of the stack: behind the list of answers, and behind what is built */
     struct tpb_rows rows;
     const tp_lease *lease;
@@ -193,9 +195,9 @@ static size_t failed_item(const struct pipeline *p, size_t count)
 static int answer(lua_State *L, struct pipeline *p, bool good)
 {
     struct tpb_call *call = p->call;
+    struct tpb_db *db = call->db;
     size_t count = p->items_count, item = failed_item(p, count);
-    struct tp_query told = {.sql = "", .nparams = 0};
-    int64_t elapsed = tp_op_elapsed(call->op);
+    struct tpb_told told = tpb_told_of(call->op);
 
     if (good && p->repeated) {
         lua_pushinteger(L, (lua_Integer)p->count);
@@ -203,14 +205,20 @@ static int answer(lua_State *L, struct pipeline *p, bool good)
         lua_pushstring(L, p->command);
         lua_setfield(L, p->answers, "command");
     }
+    if (good)
+        lua_settop(L, p->answers);
+    else
+        fail(L, p, item, count);
+    int top = lua_gettop(L);
+    told.span = p->span;
+    told.err = good ? NULL : p->err;
     tpb_call_end(L, call);
     lua_pushliteral(L, "(pipeline)");
-    tpb_call_tell(L, call->db, p->db_index, lua_gettop(L), &told, elapsed, good ? NULL : p->err);
-    tpb_db_dispatch(L, call->db, p->db_index);
-    if (!good)
-        return fail(L, p, item, count);
-    lua_settop(L, p->answers);
-    return 1;
+    told.sql = lua_gettop(L);
+    tpb_tell(L, db, p->db_index, &told);
+    tpb_db_dispatch(L, db, p->db_index);
+    lua_settop(L, top);
+    return good ? 1 : 2;
 }
 
 static void start(struct pipeline *p)
@@ -246,6 +254,8 @@ static int go_on(lua_State *L, struct tpb_call *call)
 static int run(lua_State *L, struct tpb_db *db, struct pipeline *p, tp_reactor *reactor)
 {
     p->codecs = tpb_db_push_codecs(L, db, p->db_index);
+    lua_pushliteral(L, "(pipeline)");
+    p->span = tpb_announce_if(L, db, p->db_index, lua_gettop(L), 0, 0);
     p->call = tpb_call_push(L, db, p->db_index, reactor);
     p->call->state = p;
     p->err = &p->call->err;

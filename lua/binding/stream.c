@@ -7,12 +7,13 @@
 #include "error.h"
 #include "errors.h"
 #include "op.h"
+#include "tell.h"
 
 #define TPB_STREAM "tidepool.stream"
 
-/* The user values: the operation, the database, the client, the SQL text and the rows that
- * are being handed out. */
-enum { CALL = 1, DATABASE, CLIENT, SQL, BATCH, USER_VALUES = BATCH };
+/* The user values: the operation, the database, the client, the SQL text, what was announced and
+ * the rows that are being handed out. */
+enum { CALL = 1, DATABASE, CLIENT, SQL, SPAN, BATCH, USER_VALUES = BATCH };
 
 /* The stack while rows are waited for, or the end. */
 enum { AT_STREAM = 1, AT_DATABASE, AT_CALL };
@@ -53,13 +54,18 @@ static struct tpb_call *enter(lua_State *L, struct stream *stream)
 static void end(lua_State *L, struct stream *stream, const struct tp_error *err)
 {
     struct tpb_call *call = stream->call;
-    struct tp_query query = call->options.query;
-    int64_t elapsed = tp_op_elapsed(call->op);
+    struct tpb_told told = tpb_told_of(call->op);
 
+    told.nparams = call->options.query.nparams;
+    told.whole = true;
+    told.err = err;
     stream->call = NULL;
     tpb_call_end(L, call);
     lua_getiuservalue(L, AT_STREAM, SQL);
-    tpb_call_tell(L, stream->db, AT_DATABASE, lua_gettop(L), &query, elapsed, err);
+    told.sql = lua_gettop(L);
+    lua_getiuservalue(L, AT_STREAM, SPAN);
+    told.span = lua_isnil(L, -1) ? 0 : lua_gettop(L);
+    tpb_tell(L, stream->db, AT_DATABASE, &told);
     tpb_db_dispatch(L, stream->db, AT_DATABASE);
     lua_settop(L, AT_CALL);
 }
@@ -176,8 +182,10 @@ static int go_on_reading(lua_State *L, struct tpb_call *call)
         return tpb_call_wait(L, call, go_on_reading);
     if (step == TP_ROWS)
         return take_batch(L, call);
-    end(L, call->state, step == TP_DONE ? NULL : &call->err);
-    return step == TP_DONE ? 0 : raise(L, &call->err);
+    struct stream *stream = call->state;
+    stream->failure = call->err; /* the call may be another's when the end was told */
+    end(L, stream, step == TP_DONE ? NULL : &stream->failure);
+    return step == TP_DONE ? 0 : raise(L, &stream->failure);
 }
 
 /* The first rows came before the loop began; the client may have been released since. */
@@ -249,8 +257,9 @@ static int has_begun(lua_State *L, struct tpb_call *call, enum tp_step step)
         lua_settop(L, self);
         lua_insert(L, 1);
         enter(L, stream);
-        end(L, stream, &call->err);
-        return raise(L, &call->err);
+        stream->failure = call->err;
+        end(L, stream, &stream->failure);
+        return raise(L, &stream->failure);
     }
     lua_pushvalue(L, self);
     lua_newtable(L);
@@ -295,6 +304,8 @@ int tpb_stream_each(lua_State *L, struct tpb_db *db, int db_index, int client, i
     if (options.query.deadline != TP_NEVER)
         options.query.wait_us = options.query.deadline - tp_now();
     struct stream *stream = push_stream(L, db, db_index, client);
+    if (tpb_announce_if(L, db, db_index, 2, 3, options.query.nparams) > 0)
+        lua_setiuservalue(L, stream->index, SPAN);
     struct tpb_call *call = tpb_call_push(L, db, db_index, reactor);
     lua_pushvalue(L, -1);
     lua_setiuservalue(L, stream->index, CALL);

@@ -18,6 +18,7 @@ local password = require "tidepool.password"
 local pipeline = require "tidepool.pipeline"
 local scope = require "tidepool.scope"
 local shutdown = require "tidepool.shutdown"
+local slow = require "tidepool.slow"
 local transaction = require "tidepool.transaction"
 
 ---@class tidepool
@@ -53,6 +54,7 @@ extend(core.db_methods, copy.methods)
 extend(core.connection_methods, copy.methods)
 extend(core.db_methods, events.methods)
 extend(core.db_methods, scope.methods)
+extend(core.db_methods, slow.methods)
 extend(core.db_methods, transaction.db_methods)
 extend(core.connection_methods, transaction.connection_methods)
 core.db_methods.each = await.each

@@ -9,7 +9,7 @@
 ---@alias tidepool.breaker_state "closed"|"open"|"half_open"
 ---@alias tidepool.event_name
 ---| "connect"|"remove"|"error"|"retry"|"state"|"notice"|"rollback"|"breaker"|"leak"
----| "tls_expiring"|"tls_reload"|"overflow"|"verdict"|"query"
+---| "tls_expiring"|"tls_reload"|"overflow"|"verdict"|"query_start"|"query_end"|"slow"|"acquire"|"release"|"repeats"
 ---@alias tidepool.transaction_state "idle"|"active"|"open"|"failed"|"unknown"|"inherited"
 ---@alias tidepool.error_kind
 ---| "database" # the server refused or failed a statement
@@ -174,7 +174,11 @@ function stream:close() end
 ---@field queries? boolean # whether each query is logged
 ---@field connections? boolean # whether connections are logged as they come and go
 ---@field slow_ms? integer # from what duration on a query is logged as slow; 0 is never
----@field sink? fun(level: string, message: string, fields: table<string, any>)
+---@field explain? integer # how many of 100 slow queries have their plan asked for
+---@field repeats? integer # how often a statement may be made in one block before a warning; 0 is any number
+---@field parameters? boolean # whether the values of parameters are logged, too
+---@field format? "text"|"json"
+---@field sink? "stderr"|"ngx"|fun(level: string, message: string, fields: table<string, any>)
 
 ---@class tidepool.retry_options
 ---@field attempts? integer # how often a statement that may safely be repeated is tried
@@ -370,11 +374,44 @@ function stream:close() end
 ---@field verdict? "committed"|"aborted"|"unknown" # of the event "verdict"
 ---@field xid? string
 
+---Of query_start, query_end (the same table) and slow.
 ---@class tidepool.query_event
+---@field event tidepool.event_name
+---@field time integer # seconds since 1970, when it began
 ---@field sql string
 ---@field parameters integer # how many
+---@field values? any[] # of the parameters, with log.parameters
+---@field span table # the program's, from query_start to query_end
 ---@field duration_ms number
+---@field rows integer # that were returned or touched
+---@field command string # "SELECT"; "" when it has failed
 ---@field error? tidepool.error
+---@field place? string # of a slow query: where the program made it
+
+---Of acquire and release.
+---@class tidepool.lease_event
+---@field event tidepool.event_name
+---@field time integer
+---@field backend_pid integer
+---@field wait_ms? number # until it was lent
+---@field held_ms? number # until it came back
+
+---Of repeats.
+---@class tidepool.repeats_event
+---@field event tidepool.event_name
+---@field message string
+---@field time integer
+---@field sql string # what all texts of the statement have in common
+---@field count integer
+---@field place string # where the program made the last of them
+
+---@class tidepool.slow_query
+---@field time integer # seconds since 1970
+---@field query string # the beginning of its text
+---@field duration_ms number
+---@field parameters integer # how many
+---@field place? string # where the program made it
+---@field plan? string # with log.explain, a moment later
 
 ---@class tidepool.option_info
 ---@field name string
@@ -654,7 +691,7 @@ function db:define_type(definition) end
 
 ---Calls a function with every event of this name from now on.
 ---@param name tidepool.event_name
----@param handler fun(event: tidepool.event|tidepool.query_event)
+---@param handler fun(event: tidepool.event|tidepool.query_event|tidepool.lease_event|tidepool.repeats_event)
 ---@return fun() off # ends it
 function db:on(name, handler) end
 
@@ -681,6 +718,10 @@ function db:state() end
 
 ---@return tidepool.stats
 function db:stats() end
+
+---The last slow queries that this object has made, the latest first.
+---@return tidepool.slow_query[]
+function db:slow_queries() end
 
 ---The statements that took most time, or most of something else.
 ---@param options? tidepool.statements_wish

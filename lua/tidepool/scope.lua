@@ -1,8 +1,8 @@
 --- db:with: a connection for as long as a function runs; and deadlines of blocks.
 -- @module tidepool.scope
-local compat = require "tidepool.compat"
 local core = require "tidepool.core"
 local failure = require "tidepool.failure"
+local repeats = require "tidepool.repeats"
 
 local M = { methods = {} }
 
@@ -79,7 +79,7 @@ function M.methods.with(db, fn, options)
         return nil, err
     end
     conn:_until(deadline)
-    return finish(conn, compat.pcall(fn, conn))
+    return finish(conn, repeats.pcall(db, fn, conn))
 end
 
 return M

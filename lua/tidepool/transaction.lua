@@ -11,6 +11,7 @@ local core = require "tidepool.core"
 local events = require "tidepool.events"
 local failure = require "tidepool.failure"
 local pipeline = require "tidepool.pipeline"
+local repeats = require "tidepool.repeats"
 local scope = require "tidepool.scope"
 local verdict = require "tidepool.verdict"
 
@@ -259,7 +260,7 @@ local function run_once(connection, fn, begin, deadline)
         return { err = err, unbegun = true }
     end
     local tx = setmetatable({ connection = connection, depth = 1 }, Transaction)
-    local done = outcome(compat.pcall(fn, tx))
+    local done = outcome(repeats.pcall(connection, fn, tx))
     tx.ended = true
     if done.err == nil and not done.raised then
         done.err = scope.check(deadline)
