@@ -336,7 +336,7 @@ describe("lua/tidepool/meta.lua", function()
         end
         watching:with(function(conn)
             for _ = 1, 2 do assert(conn:query("select pg_sleep($1)", 0.002)) end
-        end)
+        end, { tags = { route = "/meta" } })
         compare("tidepool.query_event", "fields", keys(asked, heard.query_end, heard.slow))
         compare("tidepool.lease_event", "fields", keys(heard.acquire, heard.release))
         compare("tidepool.repeats_event", "fields", keys(heard.repeats))

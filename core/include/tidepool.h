@@ -371,6 +371,9 @@ enum tp_transaction_state {
 enum tp_transaction_state tp_lease_transaction(const tp_lease *lease);
 /* A deadline for all operations with the lease, besides their own; TP_NEVER: none, as at first. */
 void tp_lease_set_deadline(const tp_lease *lease, int64_t deadline);
+/* What all operations with the lease have that say nothing themselves, as in tp_query; borrowed
+ * until they are set again or the lease ends. NULL: none, as at first. */
+void tp_lease_set_tags(const tp_lease *lease, const char *comment, const char *application_name);
 /* What identifies the transaction that is open on the connection, or was when the connection was
  * lost: "ID EPOCH", or an empty text when it has written nothing or is not asked for it
  * (retry.verdict_ms). On another connection pg_xact_status(ID) tells what became of it, as long as
@@ -529,6 +532,10 @@ struct tp_query {
     int64_t max_rows;  /* more are an error; 0: any number */
     int64_t max_bytes; /* of all rows together; 0: any number */
     struct tp_retry retry;
+    /* sent behind the text, which is then not prepared under it: a whole comment; NULL: none.
+     * Borrowed until the end. */
+    const char *comment;
+    const char *application_name; /* of the session while this runs; NULL: as it was opened */
 };
 
 /* An operation may be begun again and again; it keeps its buffers.

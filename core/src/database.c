@@ -434,6 +434,14 @@ void tp_lease_set_deadline(const tp_lease *lease, int64_t deadline)
         lease->slot->deadline = deadline;
 }
 
+void tp_lease_set_tags(const tp_lease *lease, const char *comment, const char *application_name)
+{
+    if (!tp_lease_valid(lease))
+        return;
+    lease->slot->comment = comment;
+    lease->slot->application_name = application_name;
+}
+
 const char *tp_lease_xact(const tp_lease *lease, bool *unseen)
 {
     *unseen = false;

@@ -264,6 +264,20 @@ static void bound(const tp_op *op)
                    op->query.stream || op->most_rows != INT64_MAX || op->most_bytes != INT64_MAX);
 }
 
+/* Its own marks, or those of the lease. */
+static void mark(const tp_op *op)
+{
+    const struct tp_slot *slot = op->slot;
+    const char *comment = op->query.comment, *name = op->query.application_name;
+    if (op->kind == OP_PING)
+        return;
+    if (comment == NULL && !op->owned)
+        comment = slot->comment;
+    if (name == NULL && !op->owned)
+        name = slot->application_name;
+    tp__conn_mark(op->conn, comment, name);
+}
+
 void tp__op_begin_statement(tp_op *op)
 {
     const struct tp_query *query = &op->query;
@@ -272,6 +286,7 @@ void tp__op_begin_statement(tp_op *op)
     op->over_limit = false;
     bound(op);
     op->in_tx = tp__conn_transaction(op->conn) != TP_TX_IDLE;
+    mark(op);
     if (op->kind == OP_PING) {
         sent(op, tp__conn_ask_ping(op->conn), OP_EXECUTING);
         return;
@@ -355,6 +370,8 @@ void tp__op_send(tp_op *op)
         tp__op_pipeline_add(op);
         return;
     }
+    if (op->keeps && tp__conn_has_comment(op->conn))
+        op->keeps = false;
     struct tp_execution execution = {
         .description = op->description,
         .statement = op->statement,

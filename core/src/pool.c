@@ -78,6 +78,7 @@ static void lend_locked(struct tp_slot *slot, int64_t now)
     slot->user = NULL;
     slot->deadline = TP_NEVER;
     slot->share = 0;
+    slot->comment = slot->application_name = NULL;
     slot->place[0] = '\0';
     slot->sql[0] = '\0';
     atomic_store_explicit(&slot->tx_state, TP_TX_IDLE, memory_order_relaxed);

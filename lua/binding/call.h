@@ -33,6 +33,7 @@ enum tpb_answer {
 struct tpb_call_options {
     struct tp_query query;
     struct tpb_decode decode;
+    int tags; /* stack index of the table of tags, or 0 */
 };
 
 struct tpb_call;
@@ -94,6 +95,8 @@ void *tpb_waits(void);
  * are behind it up to index `last`. Misuse raises. */
 void tpb_call_check(lua_State *L, const struct tpb_db *db, int last, enum tpb_answer answer,
                     struct tpb_call_options *out);
+/* core.set_tags(fn): what makes a comment of a table of tags. */
+int tpb_call_set_tags(lua_State *L);
 /* What can be known to be wrong before anything is sent. */
 bool tpb_call_check_query(const struct tp_query *query, struct tp_error *err);
 /* This thread holds every connection itself, so waiting would be in vain; but some may be

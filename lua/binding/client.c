@@ -155,6 +155,11 @@ const tp_lease *tpb_client_lease(lua_State *L, int index)
     return is_out(client) ? &client->guard->lease : NULL;
 }
 
+const tp_lease *tpb_client_key(lua_State *L, int index)
+{
+    return &check_client(L, index)->guard->lease;
+}
+
 int64_t tpb_client_set_deadline(lua_State *L, int index, int64_t deadline)
 {
     struct client *client = check_client(L, index);
@@ -580,6 +585,7 @@ void tpb_client_open(lua_State *L)
         {"transaction_state", client_transaction_state},
         {"_xact", tpb_client_xact},
         {"_until", tpb_client_until},
+        {"_mark", tpb_client_mark},
         {"backend_pid", client_backend_pid},
         {"is_released", tpb_client_is_released},
         {NULL, NULL},

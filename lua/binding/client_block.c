@@ -26,6 +26,15 @@ int tpb_client_until(lua_State *L)
     return 1;
 }
 
+int tpb_client_mark(lua_State *L)
+{
+    const tp_lease *lease = tpb_client_lease(L, 1);
+    if (lease != NULL)
+        tp_lease_set_tags(lease, luaL_optstring(L, 2, NULL), luaL_optstring(L, 3, NULL));
+    lua_pushlightuserdata(L, (void *)(uintptr_t)tpb_client_key(L, 1));
+    return 1;
+}
+
 int tpb_client_is_released(lua_State *L)
 {
     lua_pushboolean(L, tpb_client_lease(L, 1) == NULL);

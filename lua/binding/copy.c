@@ -71,7 +71,8 @@ static struct tpb_copy *push_copy(lua_State *L, struct tpb_db *db, int db_index,
     keep(L, self, TPB_COPY_OWNER, 1);
     keep(L, self, TPB_COPY_SQL, 2);
     keep(L, self, TPB_COPY_PLAN, 3);
-    if (tpb_announce_if(L, db, db_index, 2, 0, 0) > 0)
+    struct tpb_start begins = {.sql = 2, .lease = lease};
+    if (tpb_announce_if(L, db, db_index, &begins) > 0)
         lua_setiuservalue(L, self, TPB_COPY_SPAN);
     copy->call = tpb_call_push(L, db, db_index, reactor);
     lua_setiuservalue(L, self, TPB_COPY_CALL);

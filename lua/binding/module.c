@@ -183,6 +183,7 @@ TPB_EXPORT int luaopen_tidepool_core(lua_State *L)
         {"now", now},
         {"sleep", sleep_ms},
         {"place", tpb_place},
+        {"set_tags", tpb_call_set_tags},
         {"fold", fold},
         {"shutdown_on", shutdown_on},
         {"beacon", tpb_beacon_new},

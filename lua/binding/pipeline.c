@@ -255,7 +255,8 @@ static int run(lua_State *L, struct tpb_db *db, struct pipeline *p, tp_reactor *
 {
     p->codecs = tpb_db_push_codecs(L, db, p->db_index);
     lua_pushliteral(L, "(pipeline)");
-    p->span = tpb_announce_if(L, db, p->db_index, lua_gettop(L), 0, 0);
+    struct tpb_start begins = {.sql = lua_gettop(L), .lease = p->lease};
+    p->span = tpb_announce_if(L, db, p->db_index, &begins);
     p->call = tpb_call_push(L, db, p->db_index, reactor);
     p->call->state = p;
     p->err = &p->call->err;
@@ -310,7 +311,8 @@ static void take_item(lua_State *L, const struct tpb_db *db, struct tp_item *ite
     lua_rawgeti(L, list, 1);
     lua_replace(L, 2);
     tpb_call_check(L, db, 1 + n, TPB_ROWS, &options);
-    if (options.query.idempotent || options.query.max_rows > 0 || options.query.max_bytes > 0)
+    if (options.query.idempotent || options.query.max_rows > 0 || options.query.max_bytes > 0 ||
+        options.tags > 0 || options.query.application_name != NULL)
         luaL_error(L, "an item of a pipeline has the options as, nulls and numbers");
     wish->decode = options.decode;
     *item = (struct tp_item){options.query.sql, options.query.sql_len, options.query.nparams};
@@ -381,6 +383,8 @@ int tpb_pipeline_many(lua_State *L, struct tpb_db *db, int db_index, const tp_le
     luaL_checktype(L, 3, LUA_TTABLE);
     size_t count = lua_rawlen(L, 3);
     tpb_call_check(L, db, 2, TPB_ROWS, &options);
+    if (options.tags > 0 || options.query.application_name != NULL)
+        luaL_error(L, "tags and application_name of query_many are those of its block");
     tp__error_clear(&err);
     if (!tpb_call_check_query(&options.query, &err))
         return tpb_fail(L, &err);

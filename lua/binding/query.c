@@ -196,7 +196,8 @@ int tpb_call_query(lua_State *L, struct tpb_db *db, int db_index, int last, cons
         return tpb_fail(L, &err);
     luaL_checkstack(L, 24, "too many parameters");
     int codecs = tpb_db_push_codecs(L, db, db_index);
-    int span = tpb_announce_if(L, db, db_index, 2, 3, options.query.nparams);
+    struct tpb_start begins = {2, 3, options.query.nparams, options.tags, lease};
+    int span = tpb_announce_if(L, db, db_index, &begins);
     struct tpb_call *call = tpb_call_push(L, db, db_index, reactor);
     call->codecs = codecs;
     call->span = span;

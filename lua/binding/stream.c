@@ -304,7 +304,8 @@ int tpb_stream_each(lua_State *L, struct tpb_db *db, int db_index, int client, i
     if (options.query.deadline != TP_NEVER)
         options.query.wait_us = options.query.deadline - tp_now();
     struct stream *stream = push_stream(L, db, db_index, client);
-    if (tpb_announce_if(L, db, db_index, 2, 3, options.query.nparams) > 0)
+    struct tpb_start begins = {2, 3, options.query.nparams, options.tags, lease};
+    if (tpb_announce_if(L, db, db_index, &begins) > 0)
         lua_setiuservalue(L, stream->index, SPAN);
     struct tpb_call *call = tpb_call_push(L, db, db_index, reactor);
     lua_pushvalue(L, -1);

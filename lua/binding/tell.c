@@ -25,17 +25,31 @@ static void push_list(lua_State *L, int first, int n)
     lua_setfield(L, -2, "n");
 }
 
-int tpb_announce(lua_State *L, int db_index, int sql, int first, int nparams)
+static void push_if(lua_State *L, int index)
+{
+    if (index > 0)
+        lua_pushvalue(L, index);
+    else
+        lua_pushnil(L);
+}
+
+/* on_start(sql, nparams, list of parameters or nil, tags or nil, key of the connection or nil) */
+int tpb_announce(lua_State *L, int db_index, const struct tpb_start *start)
 {
     if (!push_function(L, db_index, "on_start"))
         return 0;
-    lua_pushvalue(L, sql);
-    lua_pushinteger(L, nparams);
-    if (first > 0)
-        push_list(L, first, nparams);
+    lua_pushvalue(L, start->sql);
+    lua_pushinteger(L, start->nparams);
+    if (start->first > 0)
+        push_list(L, start->first, start->nparams);
     else
         lua_pushnil(L);
-    lua_call(L, 3, 1);
+    push_if(L, start->tags);
+    if (start->lease != NULL)
+        lua_pushlightuserdata(L, (void *)(uintptr_t)start->lease);
+    else
+        lua_pushnil(L);
+    lua_call(L, 5, 1);
     return lua_gettop(L);
 }
 
@@ -60,10 +74,7 @@ void tpb_tell(lua_State *L, const struct tpb_db *db, int db_index, const struct 
         tpb_push_error(L, told->err);
     else
         lua_pushnil(L);
-    if (told->span > 0)
-        lua_pushvalue(L, told->span);
-    else
-        lua_pushnil(L);
+    push_if(L, told->span);
     lua_pushinteger(L, (lua_Integer)told->rows);
     lua_pushstring(L, told->command);
     lua_pushboolean(L, told->whole);

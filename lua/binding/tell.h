@@ -13,14 +13,20 @@ static inline bool tpb_is_told(lua_State *L, const struct tpb_db *db, int64_t el
            (db->watch_tasks && L != db->home);
 }
 
-/* A call begins: its SQL text is at stack index `sql`, its parameters at `first` and behind it.
- * Pushes what on_start gives, a table that goes with the call, and returns its index; 0: nothing
+/* A call that begins. */
+struct tpb_start {
+    int sql;            /* stack index of its text */
+    int first, nparams; /* of its parameters; first 0: they are not on the stack */
+    int tags;           /* stack index of its own ones, or 0 */
+    const tp_lease *lease;
+};
+/* Pushes what on_start gives, a table that goes with the call, and returns its index; 0: nothing
  * is pushed. */
-int tpb_announce(lua_State *L, int db_index, int sql, int first, int nparams);
-static inline int tpb_announce_if(lua_State *L, const struct tpb_db *db, int db_index, int sql,
-                                  int first, int nparams)
+int tpb_announce(lua_State *L, int db_index, const struct tpb_start *start);
+static inline int tpb_announce_if(lua_State *L, const struct tpb_db *db, int db_index,
+                                  const struct tpb_start *start)
 {
-    return db->watch_starts ? tpb_announce(L, db_index, sql, first, nparams) : 0;
+    return db->watch_starts ? tpb_announce(L, db_index, start) : 0;
 }
 
 /* A call that has ended. */

@@ -11,6 +11,7 @@ local events = require "tidepool.events"
 local json = require "tidepool.json_text"
 local repeats = require "tidepool.repeats"
 local slow = require "tidepool.slow"
+local tags = require "tidepool.tags"
 
 local M = {}
 
@@ -168,8 +169,9 @@ local function fields_of(call)
 end
 
 local function on_start(state, settings)
-    return function(sql, parameters, params)
+    return function(sql, parameters, params, own_tags, key)
         local call = { event = "query_start", sql = sql, parameters = parameters, span = {}, time = os.time() }
+        call.tags = own_tags or tags.of(state, key)
         if settings.parameters and params then
             call.values = shown_values(params)
         end

@@ -91,6 +91,11 @@ function stream:close() end
 ---@field int64? "cdata" # on LuaJIT: integers past 2^53 are int64_t
 ---@field max_rows? integer # more are an error
 ---@field max_result_bytes? integer # more are an error
+---@field tags? tidepool.tags # sent behind the text as a comment
+---@field application_name? string # of the session while it runs
+
+---Names and values, in the way of sqlcommenter: { traceparent = "00-...", route = "/x" }.
+---@alias tidepool.tags table<string, string|number|boolean>
 
 ---@class tidepool.pipeline_options
 ---@field timeout_ms? number # of the whole
@@ -103,11 +108,15 @@ function stream:close() end
 ---@field retry? tidepool.call_retry # the same as attempts, with the pauses
 ---@field timeout_ms? number # how long to wait for a connection
 ---@field deadline_ms? number # how long the whole may take, repetitions included
+---@field tags? tidepool.tags # of all statements within
+---@field application_name? string # of the session while they run
 
 ---Of db:with.
 ---@class tidepool.with_options
 ---@field timeout_ms? number # how long to wait for a connection
 ---@field deadline_ms? number # how long the whole may take
+---@field tags? tidepool.tags # of all statements within
+---@field application_name? string # of the session while they run
 
 ---@class tidepool.copy_in_options
 ---@field format? "text"|"binary"|"csv"
@@ -381,6 +390,7 @@ function stream:close() end
 ---@field sql string
 ---@field parameters integer # how many
 ---@field values? any[] # of the parameters, with log.parameters
+---@field tags? tidepool.tags # its own, or those of its block; with a handler of query_start
 ---@field span table # the program's, from query_start to query_end
 ---@field duration_ms number
 ---@field rows integer # that were returned or touched
