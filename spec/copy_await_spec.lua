@@ -57,7 +57,11 @@ local function run(name, ...)
 end
 
 local function describe_if(possible, name, fn)
-    (possible and describe or pending)(name, fn)
+    if possible then
+        describe(name, fn)
+    else
+        it(name, function() pending "its loop is not there for this Lua" end)
+    end
 end
 
 local fails = expect.fails

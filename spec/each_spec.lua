@@ -527,7 +527,6 @@ describe("each over TLS", function()
     local function over_tls(name, fn)
         it(name, function()
             if not offered then
-                print("skipped: " .. name .. " over TLS: " .. reason)
                 pending(reason)
                 return
             end

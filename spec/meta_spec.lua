@@ -308,11 +308,13 @@ describe("lua/tidepool/meta.lua", function()
     end)
 
     it("has the fields of statistics, of the state, of events, of options and of SQLSTATEs", function()
-        local stats = db:stats()
+        local stats = db:stats { buckets = true }
         compare("tidepool.stats", "fields", keys(stats))
         compare("tidepool.closed", "fields", keys(stats.closed))
-        for _, name in ipairs { "wait", "connect", "query" } do
+        compare("tidepool.ended_transactions", "fields", keys(stats.transactions))
+        for _, name in ipairs { "wait", "connect", "query", "transaction", "held" } do
             compare("tidepool.latency", "fields", keys(stats[name]))
+            compare("tidepool.bucket", "fields", keys(stats[name].buckets[1]))
         end
         compare("tidepool.option_info", "fields", keys(tidepool.options()[1]))
         compare("tidepool.sqlstate_info", "fields", keys(tidepool.sqlstate "23505"))

@@ -271,7 +271,6 @@ describe("a pipeline over TLS", function()
 
     it("answers, fails and takes batches of any size as without", function()
         if not offered then
-            print("skipped: a pipeline over TLS: " .. reason)
             pending(reason)
             return
         end

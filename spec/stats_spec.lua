@@ -23,13 +23,14 @@ describe("the statistics", function()
         for _, name in ipairs {
             "total_connections", "idle_connections", "active_connections", "waiting_requests", "connecting", "mending",
             "max", "min", "acquires", "acquire_timeouts", "acquire_cancels", "created", "connect_failures", "queries",
-            "query_failures", "retries", "rollbacks", "statements_prepared", "statement_hits", "statement_evictions",
+            "query_failures", "retries", "rollbacks", "leaks", "slow_queries",
+            "statements_prepared", "statement_hits", "statement_evictions",
         } do
             assert.equal(portable.INTEGER, portable.math_type(stats[name]), name)
         end
         assert.equal(3, stats.max)
-        for _, name in ipairs { "wait", "connect", "query" } do
-            for _, figure in ipairs { "mean_ms", "p50_ms", "p95_ms", "p99_ms", "max_ms" } do
+        for _, name in ipairs { "wait", "connect", "query", "transaction", "held" } do
+            for _, figure in ipairs { "sum_ms", "mean_ms", "p50_ms", "p95_ms", "p99_ms", "p999_ms", "max_ms" } do
                 assert.equal(portable.FLOAT, portable.math_type(stats[name][figure]), name .. "." .. figure)
             end
             assert.equal(portable.INTEGER, portable.math_type(stats[name].count))
@@ -41,6 +42,9 @@ describe("the statistics", function()
             assert.equal(0, stats.closed[reason], reason)
         end
         assert.same({}, stats.errors)
+        assert.same({}, stats.errors_by_class)
+        assert.same({ committed = 0, rolled_back = 0 }, stats.transactions)
+        assert.is_nil(stats.query.buckets)
         assert.equal(1.0, stats.success_rate)
     end)
 
@@ -154,6 +158,136 @@ describe("the statistics", function()
         assert.is_true(query.mean_ms > 0.5 and query.mean_ms < query.max_ms)
         local connect = db:stats().connect
         assert.is_true(0 < connect.p50_ms and connect.p50_ms <= connect.max_ms)
+    end)
+
+    it("count failures by the class of their SQLSTATE", function()
+        local db = closing(open())
+        db:with(function(conn)
+            conn:script "create temp table one (n int primary key); insert into one values (1)"
+            for _ = 1, 3 do conn:exec "insert into one values (1)" end
+            conn:query "select 1/0"
+            conn:exec "do $$ begin raise exception using errcode = 'MY001'; end $$"
+        end)
+        db:query "select * from no_such_table"
+        db:query { "select pg_sleep(20)", timeout_ms = 30 }
+        assert.same({ ["23"] = 3, ["22"] = 1, ["42"] = 1, MY = 1 }, db:stats().errors_by_class)
+    end)
+
+    it("count connects that were refused by the class of their SQLSTATE", function()
+        local db = closing(open { database = "no_such_database", pool = { min = 0, max = 1, acquire_timeout_ms = 300 },
+            url = server.url():gsub("/[^/?]*%?", "/no_such_database?") })
+        db:query "select 1"
+        local stats = db:stats()
+        assert.is_true(stats.connect_failures > 0)
+        assert.same({ ["3D"] = stats.connect_failures }, stats.errors_by_class)
+    end)
+
+    it("count transactions by their ends, whoever began them", function()
+        local db = closing(open())
+        local function counts(n) return db:stats().transactions.committed, db:stats().transactions.rolled_back, n end
+        db:transaction(function(tx) tx:query "select 1" end)
+        db:transaction(function() return nil, "no" end)
+        assert.same({ 1, 1 }, { counts() })
+        db:transaction(function(tx) -- savepoints are no transactions
+            tx:transaction(function(inner) inner:query "select 1/0" end)
+            tx:transaction(function(inner) inner:query "select 1" end)
+        end)
+        assert.same({ 2, 1 }, { counts() })
+        db:with(function(conn)
+            conn:exec "begin"
+            conn:query "select 1/0"
+            assert(conn:exec "commit") -- which the server does not do
+            conn:exec "start transaction"
+            conn:exec "savepoint a"
+            conn:exec "rollback to savepoint a"
+            conn:exec "commit"
+        end)
+        assert.same({ 3, 2 }, { counts() })
+        assert.equal(5, db:stats().transaction.count)
+    end)
+
+    it("count the transactions of a script and of a pipeline", function()
+        local db = closing(open())
+        assert(db:script "begin; select 1; commit; begin; select 1; rollback; begin; select 1; commit; select 2")
+        assert.same({ committed = 2, rolled_back = 1 }, db:stats().transactions)
+        db:pipeline(function(p)
+            p:exec "begin"
+            p:exec "select 1"
+            p:exec "commit"
+            p:exec "begin"
+            p:exec "rollback"
+        end)
+        assert.same({ committed = 3, rolled_back = 2 }, db:stats().transactions)
+        assert(db:script "select 1; select 2") -- without a BEGIN
+        assert.equal(5, db:stats().transaction.count)
+    end)
+
+    it("count a transaction that was left open as rolled back, and one whose link was lost not at all", function()
+        local db = closing(open())
+        db:acquire():control "begin" -- lost: the collector closes it
+        collectgarbage()
+        collectgarbage()
+        assert.is_true(server.wait(function() return db:stats().transactions.rolled_back == 1 end, 1000))
+        assert.equal(1, db:stats().leaks)
+        local conn = assert(db:acquire())
+        conn:control "begin"
+        conn:release()
+        assert.is_true(server.wait(function() return db:stats().transactions.rolled_back == 2 end, 1000))
+        assert.equal(1, db:stats().rollbacks)
+        conn = assert(db:acquire())
+        conn:control "begin"
+        server.psql(("select pg_terminate_backend(%d, 5000)"):format(conn:backend_pid()))
+        assert.is_nil((conn:query "select 1"))
+        conn:release()
+        db:close()
+        assert.same({ committed = 0, rolled_back = 2 }, db:stats().transactions)
+    end)
+
+    it("have how long transactions and loans took", function()
+        local db = closing(open())
+        db:transaction(function(tx) tx:query "select pg_sleep(0.05)" end)
+        local stats = db:stats()
+        for _, name in ipairs { "transaction", "held" } do
+            assert.equal(1, stats[name].count)
+            assert.is_true(stats[name].max_ms >= 50 and stats[name].max_ms < 1000, name .. stats[name].max_ms)
+        end
+        assert.is_true(stats.held.sum_ms >= stats.transaction.sum_ms)
+        assert.is_true(stats.transaction.sum_ms >= stats.query.max_ms)
+        for _ = 1, 9 do db:query "select 1" end
+        assert(db:acquire()):release()
+        stats = db:stats()
+        assert.equal(11, stats.held.count)
+        assert.is_true(stats.held.p50_ms > 0 and stats.held.p50_ms < 50)
+    end)
+
+    it("count what took longer than log.slow_ms", function()
+        local db = closing(open { log = { queries = false, slow_ms = 40, sink = function() end } })
+        db:query "select 1"
+        db:query "select pg_sleep(0.06)"
+        db:query { "select pg_sleep(20)", timeout_ms = 60 }
+        assert.equal(2, db:stats().slow_queries)
+        local never = closing(open { log = { queries = false, slow_ms = 0 } })
+        never:query "select pg_sleep(0.06)"
+        assert.equal(0, never:stats().slow_queries)
+    end)
+
+    it("have cumulative buckets when they are asked for", function()
+        local db = closing(open())
+        for _ = 1, 20 do db:value "select 1" end
+        db:value "select pg_sleep(0.03)"
+        local query = db:stats { buckets = true }.query
+        local bounds, before = {}, 0
+        for i, bucket in ipairs(query.buckets) do
+            bounds[i] = bucket.le_ms
+            assert.is_true(bucket.count >= before)
+            before = bucket.count
+        end
+        assert.same({ 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 25, 50, 100, 250, 500, 1000, 2500, 5000, 10000 }, bounds)
+        assert.equal(query.count, query.buckets[16].count)
+        assert.is_true(query.buckets[8].count < query.count and query.buckets[8].count >= 15)
+        assert.has_error(function() db:stats { bucket = true } end,
+            "unknown option 'bucket' of stats (known: buckets)")
+        assert.has_error(function() db:stats(1) end)
     end)
 
     it("do not count pings as queries", function()

@@ -27,6 +27,8 @@ describe("a run with certificates as base64", function()
         tls.serve(folder, "good")
         environment = { LUA = child.lua, DATABASE_URL = server.url {
             host = "localhost", hostaddr = "127.0.0.1", sslmode = "verify-full" } }
+        -- Nobody can look for leaks in a process that is traced.
+        environment.ASAN_OPTIONS = (os.getenv "ASAN_OPTIONS" or "") .. ":detect_leaks=0"
         for name, file in pairs { CA = "ca.crt", CERT = "client.crt", KEY = "client.key", CRL = "ca.crl" } do
             environment["PEM_" .. name] = pki.base64(pki.read(folder .. "/" .. file))
         end
@@ -81,7 +83,7 @@ describe("a run with certificates as base64", function()
         for _, name in ipairs(found) do
             assert.truthy(name:find "^/memfd:tidepool%-pem", name)
         end
-        assert.is_nil(trace:find("mkdir", 1, true))
+        assert.is_nil(trace:find 'mkdir%("[^"]*/tidepool%-%w+"')
     end)
 
     it("would be seen to write elsewhere: where there is no memfd, to files that are gone at the end", function()

@@ -514,8 +514,7 @@ describe("types", function()
 
         it("are vectors of floats", function()
             if not has_extension "vector" then
-                print "types_spec: the extension vector (pgvector) is not installed: skipped"
-                pending "pgvector is not installed"
+                pending "the extension vector (pgvector) is not installed"
                 return
             end
             server.psql "create extension if not exists vector"

@@ -724,10 +724,16 @@ void tp_reactor_ring(tp_reactor *reactor);
 
 /* --------------------------------------------------------------- statistics */
 
-/* Percentiles of one histogram, in microseconds. */
+/* The bounds of tp_latency.up_to, in microseconds: 0.1 ms to 10 s. */
+enum { TP_LATENCY_BOUNDS = 16 };
+extern const int64_t tp_latency_bounds[TP_LATENCY_BOUNDS];
+
+/* One histogram, in microseconds. Percentiles are at most 1/16 above the truth; what lies at
+ * most 1/16 above a bound may be counted as being up to it. */
 struct tp_latency {
-    uint64_t count;
-    int64_t mean, p50, p95, p99, max;
+    uint64_t count, sum;
+    int64_t mean, p50, p95, p99, p999, max;
+    uint64_t up_to[TP_LATENCY_BOUNDS]; /* how many are not above each bound */
 };
 
 /* Why a connection ended. tp_close_reason_name gives the word. */
@@ -755,6 +761,13 @@ const char *tp_breaker_state_name(enum tp_breaker_state state);
 /* The state, and while it is open the time until the next try. Thread: any. */
 enum tp_breaker_state tp_pool_breaker(tp_pool *pool, int64_t *next_try_us);
 
+/* Failures whose SQLSTATE begins with these two characters. */
+enum { TP_ERROR_CLASSES = 48 };
+struct tp_class_count {
+    char code[3];
+    uint64_t count;
+};
+
 struct tp_stats {
     int total, idle, active, connecting, mending, waiting; /* connections now; waiters now */
     int max, min;
@@ -771,7 +784,13 @@ struct tp_stats {
     uint64_t rollbacks;                /* by return of an open transaction */
     uint64_t statements_prepared, statement_hits, statement_evictions;
     uint64_t errors_by_kind[TP_ERR_MEMORY + 1];
-    struct tp_latency wait, connect, query;
+    struct tp_class_count errors_by_class[TP_ERROR_CLASSES]; /* up to one without a class */
+    uint64_t slow_queries;                                   /* that took log.slow_ms */
+    uint64_t leaks;                                          /* leases that were lost */
+    uint64_t committed, rolled_back; /* transactions between BEGIN and their end */
+    /* waiting for a connection; connecting; queries; from BEGIN to the end of a transaction;
+     * from acquire to release */
+    struct tp_latency wait, connect, query, transaction, held;
 };
 void tp_pool_stats(tp_pool *pool, struct tp_stats *out); /* Thread: any */
 

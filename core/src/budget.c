@@ -39,7 +39,7 @@ struct tp_budget {
     char name[TP_BUDGET_NAME_ROOM]; /* constant, as `max` */
     int max;
     pthread_mutex_t lock; /* guards all below */
-    char path[TP_BUDGET_NAME_ROOM + 48];
+    char path[TP_SHM_PATH_ROOM];
     struct tp_budget_table table;
     int index;    /* of our entry; -1: not a member */
     bool left;    /* for good */
@@ -66,7 +66,7 @@ enum tp_status tp__budget_new(struct tp_budget **out, const char *name, int max,
         return tp__error_set(err, TP_ERR_MEMORY, "out of memory for a budget");
     snprintf(budget->name, sizeof budget->name, "%s", name);
     budget->max = max;
-    budget->table.fd = -1;
+    budget->table.shm.fd = -1;
     budget->index = -1;
     budget->inotify_fd = -1;
     budget->sweep_at = TP_NEVER;
@@ -113,7 +113,7 @@ static enum tp_status join_locked(struct tp_budget *budget, struct tp_error *err
     char path[sizeof budget->path];
     struct tp_budget_table table;
     int held = budget->index >= 0 ? atomic_load(&entry_of(budget)->held) : 0;
-    snprintf(path, sizeof path, "/dev/shm/tidepool-%lu-%s", (unsigned long)geteuid(), budget->name);
+    tp__shm_path(path, budget->name);
     enum tp_status status = tp__budget_table_open(&table, path, err);
     if (status != TP_OK)
         return status;
@@ -137,8 +137,8 @@ static enum tp_status enter_locked(struct tp_budget *budget, struct tp_error *er
 {
     if (budget->left)
         return tp__error_set(err, TP_ERR_POOL_CLOSED, "the pool is closed");
-    if (budget->index >= 0 && tp__budget_table_is_current(&budget->table)) {
-        if (tp__budget_table_lock(&budget->table))
+    if (budget->index >= 0 && tp__shm_is_current(&budget->table.shm)) {
+        if (tp__shm_lock(&budget->table.shm))
             return TP_OK;
         return tp__error_set(err, TP_ERR_CONNECTION,
                              "the lock of the budget of connections %s is not given back",
@@ -149,14 +149,14 @@ static enum tp_status enter_locked(struct tp_budget *budget, struct tp_error *er
 
 static void exit_locked(struct tp_budget *budget)
 {
-    tp__budget_table_unlock(&budget->table);
+    tp__shm_unlock(&budget->table.shm);
 }
 
 /* Every member's descriptor becomes readable, our own too. */
 static void ring_locked(struct tp_budget *budget)
 {
     ssize_t written =
-        pwrite(budget->table.fd, "", 1, (off_t)offsetof(struct tp_budget_segment, bell));
+        pwrite(budget->table.shm.fd, "", 1, (off_t)offsetof(struct tp_budget_segment, bell));
     (void)written; /* members also look by themselves */
     budget->rung_at = tp_now();
 }
@@ -489,10 +489,10 @@ void tp__budget_look(struct tp_budget *budget, struct tp_budget_view *view)
  * others that we are gone. */
 static void part_locked(struct tp_budget *budget)
 {
-    if (tp__budget_table_lock(&budget->table)) {
+    if (tp__shm_lock(&budget->table.shm)) {
         tp__budget_table_part(&budget->table, budget->index, GRACE_US);
         tp__budget_table_sweep(&budget->table, -1, GRACE_US);
-        if (tp__budget_table_is_idle(&budget->table) && tp__budget_table_is_current(&budget->table))
+        if (tp__budget_table_is_idle(&budget->table) && tp__shm_is_current(&budget->table.shm))
             (void)unlink(budget->path);
         exit_locked(budget);
     }

@@ -1,12 +1,5 @@
 #include "budget_table.h"
 
-#include <errno.h>
-#include <fcntl.h>
-#include <sched.h>
-#include <string.h>
-#include <sys/mman.h>
-#include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "error.h"
@@ -15,58 +8,11 @@
 #define MAGIC UINT64_C(0x7469646570620001)
 
 enum {
-    LOCK_AT_MOST_US = 100 * 1000, /* it is held for microseconds */
-    PAUSE_NS = 100 * 1000,        /* between tries */
     /* A wish is repeated at least three times as often as it is forgotten. */
     WISH_LASTS_US = 350 * 1000,
     /* Nothing lingers for longer, so a time that is further away is nonsense. */
     LINGER_AT_MOST_US = 60 * 1000 * 1000
 };
-
-/* ------------------------------------------------------------------- locks */
-
-static bool lock_byte(int fd, short type, off_t byte)
-{
-    struct flock lock = {.l_type = type, .l_whence = SEEK_SET, .l_start = byte, .l_len = 1};
-    return fcntl(fd, F_OFD_SETLK, &lock) == 0;
-}
-
-/* Whether somebody else has the byte. */
-static bool is_locked(int fd, off_t byte)
-{
-    struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = byte, .l_len = 1};
-    return fcntl(fd, F_OFD_GETLK, &lock) != 0 || lock.l_type != F_UNLCK;
-}
-
-/* It is asked for again and again rather than waited for, so that a member that was
- * stopped while it had the lock stops nobody else. */
-bool tp__budget_table_lock(struct tp_budget_table *table)
-{
-    int64_t give_up_at = tp_now() + LOCK_AT_MOST_US;
-    for (int tries = 0; !lock_byte(table->fd, F_WRLCK, 0); tries++) {
-        struct timespec pause = {.tv_sec = 0, .tv_nsec = PAUSE_NS};
-        if (tp_now() >= give_up_at)
-            return false;
-        if (tries < 20)
-            sched_yield();
-        else
-            nanosleep(&pause, NULL);
-    }
-    return true;
-}
-
-void tp__budget_table_unlock(struct tp_budget_table *table)
-{
-    (void)lock_byte(table->fd, F_UNLCK, 0);
-}
-
-bool tp__budget_table_is_current(const struct tp_budget_table *table)
-{
-    struct stat is;
-    return fstat(table->fd, &is) == 0 && is.st_nlink > 0;
-}
-
-/* -------------------------------------------------------------------- file */
 
 static enum tp_status unusable(struct tp_error *err, const char *path, const char *why)
 {
@@ -75,80 +21,23 @@ static enum tp_status unusable(struct tp_error *err, const char *path, const cha
                          why);
 }
 
-/* /dev/shm is everybody's: a file that somebody else has put there is not ours. */
-static const char *what_is_wrong(int fd)
-{
-    struct stat is;
-    if (fstat(fd, &is) != 0)
-        return strerror(errno);
-    if (!S_ISREG(is.st_mode) || is.st_uid != geteuid() || (is.st_mode & 077) != 0)
-        return "it belongs to somebody else";
-    return NULL;
-}
-
-static const char *map(struct tp_budget_table *table)
-{
-    off_t size = (off_t)sizeof *table->segment;
-    struct stat is;
-    if (fstat(table->fd, &is) != 0 || (is.st_size < size && ftruncate(table->fd, size) != 0))
-        return strerror(errno);
-    void *at = mmap(NULL, (size_t)size, PROT_READ | PROT_WRITE, MAP_SHARED, table->fd, 0);
-    if (at == MAP_FAILED)
-        return strerror(errno);
-    table->segment = at;
-    if (atomic_load(&table->segment->magic) == 0) /* it has just been made */
-        atomic_store(&table->segment->magic, MAGIC);
-    return atomic_load(&table->segment->magic) == MAGIC ? NULL : "it is of another version";
-}
-
-/* Once more when the last member has removed the file between open and lock. */
-static const char *open_current(struct tp_budget_table *table, const char *path)
-{
-    for (int tries = 0; tries < 100; tries++) {
-        table->fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
-        if (table->fd < 0)
-            return strerror(errno);
-        const char *why = what_is_wrong(table->fd);
-        if (why != NULL)
-            return why;
-        if (!tp__budget_table_lock(table))
-            return "its lock is not given back";
-        if (tp__budget_table_is_current(table))
-            return map(table);
-        tp__budget_table_close(table);
-    }
-    return "it is removed again and again";
-}
-
 enum tp_status tp__budget_table_open(struct tp_budget_table *table, const char *path,
                                      struct tp_error *err)
 {
-    table->segment = NULL;
-    const char *why = open_current(table, path);
-    if (why == NULL)
-        return TP_OK;
-    tp__budget_table_close(table);
-    return unusable(err, path, why);
+    const char *why = tp__shm_open(&table->shm, path, sizeof *table->segment, MAGIC);
+    if (why != NULL)
+        return unusable(err, path, why);
+    table->segment = table->shm.at;
+    return TP_OK;
 }
 
 void tp__budget_table_close(struct tp_budget_table *table)
 {
-    if (table->segment != NULL)
-        (void)munmap(table->segment, sizeof *table->segment);
-    if (table->fd >= 0)
-        (void)close(table->fd);
+    tp__shm_close(&table->shm);
     table->segment = NULL;
-    table->fd = -1;
 }
 
 /* ----------------------------------------------------------------- entries */
-
-/* A PID says little without its namespace. */
-static uint64_t pid_space(void)
-{
-    struct stat is;
-    return stat("/proc/self/ns/pid", &is) == 0 ? (uint64_t)is.st_ino : 0;
-}
 
 static int high_of(const struct tp_budget_table *table)
 {
@@ -169,7 +58,7 @@ static int lingering_of(const struct tp_budget_entry *entry, int64_t now)
 
 static bool is_alive(const struct tp_budget_table *table, int index, int self)
 {
-    return index == self || is_locked(table->fd, index + 1);
+    return index == self || tp__shm_is_held(&table->shm, index);
 }
 
 static bool is_free(const struct tp_budget_entry *entry, int64_t now)
@@ -182,14 +71,14 @@ int tp__budget_table_join(struct tp_budget_table *table, int max)
 {
     int64_t now = tp_now();
     int index = 0, high = high_of(table);
-    while (index < high && !(is_free(&table->segment->entries[index], now) &&
-                             lock_byte(table->fd, F_WRLCK, index + 1)))
+    while (index < high &&
+           !(is_free(&table->segment->entries[index], now) && tp__shm_hold(&table->shm, index)))
         index++;
-    if (index == TP_BUDGET_MEMBERS || (index == high && !lock_byte(table->fd, F_WRLCK, index + 1)))
+    if (index == TP_BUDGET_MEMBERS || (index == high && !tp__shm_hold(&table->shm, index)))
         return -1;
     struct tp_budget_entry *entry = &table->segment->entries[index];
     atomic_store(&entry->pid, (int32_t)getpid());
-    atomic_store(&entry->space, pid_space());
+    atomic_store(&entry->space, tp__shm_pid_space());
     atomic_store(&entry->max, max);
     atomic_store(&entry->held, 0);
     atomic_store(&entry->lingering, 0);
@@ -232,7 +121,7 @@ static void bury(struct tp_budget_entry *entry, int64_t now, int64_t grace_us)
 void tp__budget_table_part(struct tp_budget_table *table, int index, int64_t grace_us)
 {
     bury(&table->segment->entries[index], tp_now(), grace_us);
-    (void)lock_byte(table->fd, F_UNLCK, index + 1);
+    tp__shm_let_go(&table->shm, index);
 }
 
 void tp__budget_table_sweep(struct tp_budget_table *table, int self, int64_t grace_us)

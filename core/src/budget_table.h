@@ -1,16 +1,12 @@
 /* The table behind a budget (budget.h): who takes part, and what each has.
  *
- * It is a file in /dev/shm of mode 0600, mapped by every member. A member is one pool of one
- * process. It has an entry, and it holds a lock on the byte of the file that has the entry's
- * number: an open file description lock (fcntl(2), F_OFD_SETLK), which the kernel takes away
- * when the last descriptor of that description is closed, so also at SIGKILL. Other members
- * ask for that lock to see who lives, in whatever PID namespace. A child of fork has a copy
- * of the descriptor as it has copies of the sockets, so the connections of a dead process
- * count for as long as any child keeps them open.
+ * It is a file in /dev/shm (shm.h), mapped by every member. A member is one pool of one process.
+ * It has an entry, and holds the place of the entry's number for as long as it lives. A child of
+ * fork has a copy of the descriptor as it has copies of the sockets, so the connections of a dead
+ * process count for as long as any child keeps them open.
  *
- * Byte 0 is the lock of the table: `held` may grow, and entries may come and go, only under
- * it. Whatever else an entry says is written by its owner alone, at any time; what is read
- * without the lock is a hint.
+ * With the lock of the file alone `held` may grow, and entries may come and go. Whatever else an
+ * entry says is written by its owner alone, at any time; what is read without the lock is a hint.
  *
  * Owns: the descriptor and the mapping. Errors: TP_ERR_CONNECTION.
  * Thread: one at a time for one struct. */
@@ -19,6 +15,7 @@
 
 #include <stdatomic.h>
 
+#include "shm.h"
 #include "tidepool.h"
 
 enum { TP_BUDGET_MEMBERS = 1024 };
@@ -49,20 +46,14 @@ struct tp_budget_segment {
 };
 
 struct tp_budget_table {
-    int fd; /* -1: closed */
-    struct tp_budget_segment *segment;
+    struct tp_shm shm;
+    struct tp_budget_segment *segment; /* NULL: closed */
 };
 
 /* Opens the file, makes it if need be, and takes the lock. */
 enum tp_status tp__budget_table_open(struct tp_budget_table *table, const char *path,
                                      struct tp_error *err) TP_MUST_CHECK;
 void tp__budget_table_close(struct tp_budget_table *table);
-/* False when it could not be had for a while: somebody was stopped in the middle. */
-bool tp__budget_table_lock(struct tp_budget_table *table);
-void tp__budget_table_unlock(struct tp_budget_table *table);
-/* Whether the file still has its name: whoever opens that finds this table. */
-bool tp__budget_table_is_current(const struct tp_budget_table *table);
-
 /* --- with the lock --- */
 
 /* A new entry, or -1 when there are TP_BUDGET_MEMBERS. */

@@ -18,6 +18,7 @@
 #include "config.h"
 #include "poller.h"
 #include "statements.h"
+#include "tally.h"
 #include "tidepool.h"
 #include "tls_keyring.h"
 #include "wake.h"
@@ -32,6 +33,7 @@ struct tp_conn_env {
     struct tp_keyring *keyring; /* counted by the connection until it is made; NULL: no TLS */
     struct tp_catalog *catalog; /* borrowed, outlives the connection */
     struct tp_wake *wake;       /* rung when an errand is done; borrowed, outlives the connection */
+    struct tp_lease_tally *tally; /* where transactions are counted; the same; NULL: nowhere */
     /* Told of notices; may be NULL. `text` is borrowed for the call. */
     void (*notice)(void *ctx, int backend_pid, const char *code, const char *text);
     void *ctx;
@@ -68,6 +70,9 @@ enum tp_transaction_state tp__conn_transaction(const struct tp_conn *conn);
 /* "ID EPOCH" of the transaction that is open, or was when the connection was lost; empty when it
  * is not known. *unseen: something was sent that may have written meanwhile. */
 const char *tp__conn_xact(const struct tp_conn *conn, bool *unseen);
+
+/* What is asked next began at that time, as its borrower sees it. */
+void tp__conn_note_began(struct tp_conn *conn, int64_t began);
 
 /* A look at the socket without waiting: false when the server has closed it. */
 bool tp__conn_look(struct tp_conn *conn);

@@ -93,6 +93,7 @@ void tp__conn_clear_answer(struct tp_conn *conn)
 static void keep_tag(struct tp_conn *conn, PGresult *pg)
 {
     conn->count = tp__result_tag(PQcmdStatus(pg), conn->command, sizeof conn->command);
+    tp__conn_note_tag(conn);
 }
 
 /* Rows have come in binary form because others were expected: without a prepared statement
@@ -263,6 +264,7 @@ bool tp__conn_keeps_utf8(struct tp_conn *conn)
 static enum tp_step finish(struct tp_conn *conn)
 {
     conn->transaction = transaction_of(PQtransactionStatus(conn->pg));
+    tp__conn_note_state(conn);
     forget_xact(conn);
     conn->read_aside = false;
     if (conn->pipelined && PQstatus(conn->pg) == CONNECTION_OK)
@@ -439,6 +441,7 @@ static enum tp_step end_wire(struct tp_conn *conn)
 {
     char status = conn->wire.transaction;
     conn->transaction = status == 'I' ? TP_TX_IDLE : status == 'T' ? TP_TX_OPEN : TP_TX_FAILED;
+    tp__conn_note_state(conn);
     forget_xact(conn);
     if (conn->error.kind == TP_ERR_CONNECTION)
         return lose(conn, "");
@@ -461,6 +464,7 @@ static enum tp_step step_wire(struct tp_conn *conn, bool readable)
         return TP_ROWS;
     case TP_WIRE_RESULT:
         conn->count = tp__result_tag(conn->wire.tag, conn->command, sizeof conn->command);
+        tp__conn_note_tag(conn);
         return TP_RESULT;
     case TP_WIRE_DONE:
         return end_wire(conn);

@@ -99,13 +99,18 @@ struct tp_conn {
     struct tp_copy_stream copy;
 
     enum tp_transaction_state transaction; /* while READY */
-    char xact[64];      /* the id of the open transaction and the server's epoch, when known */
-    bool asks_xact;     /* the request under way ends with the question for it, */
-    bool xact_is_next;  /* and what comes is the answer */
-    bool piping_asks;   /* it is asked for in this transaction, but not in a pipeline */
-    bool writes_unseen; /* something may have been written that the question was not put behind */
-    unsigned unmet;     /* needs that a setting changed behind libpq's back left unmet */
-    bool read_aside;    /* libpq has read while it was idle, perhaps half of a message */
+    char xact[64];       /* the id of the open transaction and the server's epoch, when known */
+    char xact_epoch[32]; /* the latter, once it was asked for */
+    bool asks_xact;      /* the request under way ends with the question for it, */
+    bool xact_is_next;   /* and what comes is the answer */
+    bool piping_asks;    /* it is asked for in this transaction, but not in a pipeline */
+    bool writes_unseen;  /* something may have been written that the question was not put behind */
+    bool in_block;       /* BEGIN was seen; of a request that is not over perhaps ahead of
+                            `transaction`, as the next */
+    bool undone;         /* ROLLBACK was seen, be it TO SAVEPOINT */
+    int64_t block_began, asked_at;
+    unsigned unmet;  /* needs that a setting changed behind libpq's back left unmet */
+    bool read_aside; /* libpq has read while it was idle, perhaps half of a message */
 
     struct tp_statements statements;
     bool statements_gone; /* the server has dropped them all, at the borrower's wish */
@@ -160,6 +165,15 @@ bool tp__conn_send_xact(struct tp_conn *conn);
 void tp__conn_take_xact(struct tp_conn *conn, const PGresult *pg);
 /* The request that is begun may write, and the question cannot be put behind it. */
 void tp__conn_note_writes(struct tp_conn *conn);
+
+/* --- conn_block.c --------------------------------------------------------------- */
+
+/* A statement is complete: conn->command has its tag. */
+void tp__conn_note_tag(struct tp_conn *conn);
+/* A request is over: conn->transaction has the state of the session. */
+void tp__conn_note_state(struct tp_conn *conn);
+/* The connection is about to be closed. */
+void tp__conn_end_block(struct tp_conn *conn);
 
 /* --- conn.c ---------------------------------------------------------------------- */
 

@@ -347,6 +347,7 @@ void tp__conn_close(struct tp_conn *conn, bool forked)
         close_inherited(conn);
         return;
     }
+    tp__conn_end_block(conn);
     tp__resolve_free(conn->resolve);
     forget_password(conn);
     tp__buf_free(&conn->names);

@@ -9,13 +9,14 @@
 #include "conn.h"
 #include "conn_impl.h"
 
+#define ID_SQL "SELECT pg_catalog.pg_current_xact_id_if_assigned()"
+
 /* The id, and when the server's statistics begin: they begin anew with a crash, after which ids
  * whose transactions had not reached the disk are given again. */
 const char *tp_xact_sql(void)
 {
-    return "SELECT pg_catalog.pg_current_xact_id_if_assigned()::pg_catalog.text, "
-           "EXTRACT(epoch FROM pg_catalog.pg_stat_get_bgwriter_stat_reset_time())"
-           "::pg_catalog.text";
+    return ID_SQL ", EXTRACT(epoch FROM pg_catalog.pg_stat_get_bgwriter_stat_reset_time())"
+                  "::pg_catalog.text";
 }
 
 /* Servers that only speak as PostgreSQL does may have no such function, and the error would end
@@ -34,20 +35,26 @@ bool tp__conn_asks_xact(const struct tp_conn *conn, bool writes)
 
 bool tp__conn_send_xact(struct tp_conn *conn)
 {
+    /* No session outlives a crash, so the second column is asked for once, which takes as long as
+     * all the rest. (One that seems to, through a pooler, is told from later ones by the old time.)
+     */
+    const char *sql = conn->xact_epoch[0] == '\0' ? tp_xact_sql() : ID_SQL;
     conn->asks_xact = true;
-    return PQsendQueryParams(conn->pg, tp_xact_sql(), 0, NULL, NULL, NULL, NULL, 0) != 0;
+    return PQsendQueryParams(conn->pg, sql, 0, NULL, NULL, NULL, NULL, 0) != 0;
 }
 
 void tp__conn_take_xact(struct tp_conn *conn, const PGresult *pg)
 {
-    if (PQntuples(pg) != 1 || PQnfields(pg) != 2 || PQgetisnull(pg, 0, 0))
+    if (PQntuples(pg) != 1 || PQnfields(pg) < 1)
         return;
-    size_t id = (size_t)PQgetlength(pg, 0, 0), epoch = (size_t)PQgetlength(pg, 0, 1);
-    if (id + 1 + epoch >= sizeof conn->xact)
+    if (PQnfields(pg) == 2 && (size_t)PQgetlength(pg, 0, 1) < sizeof conn->xact_epoch)
+        memcpy(conn->xact_epoch, PQgetvalue(pg, 0, 1), (size_t)PQgetlength(pg, 0, 1) + 1);
+    size_t id = (size_t)PQgetlength(pg, 0, 0), epoch = strlen(conn->xact_epoch);
+    if (PQgetisnull(pg, 0, 0) || epoch == 0 || id + 1 + epoch >= sizeof conn->xact)
         return;
     memcpy(conn->xact, PQgetvalue(pg, 0, 0), id);
     conn->xact[id] = ' ';
-    memcpy(conn->xact + id + 1, PQgetvalue(pg, 0, 1), epoch + 1);
+    memcpy(conn->xact + id + 1, conn->xact_epoch, epoch + 1);
     conn->writes_unseen = false;
 }
 

@@ -9,6 +9,7 @@
 #include "description.h"
 #include "error.h"
 #include "op.h"
+#include "pool_stats.h"
 #include "registry.h"
 #include "sqltext.h"
 #include "url.h"
@@ -45,7 +46,7 @@ static bool take_password(struct tp_database *database, char **password, struct 
     return *password != NULL;
 }
 
-static void *open_connection(void *ctx, struct tp_error *err)
+static void *open_connection(void *ctx, struct tp_lease_tally *tally, struct tp_error *err)
 {
     struct tp_database *database = ctx;
     char *password;
@@ -59,6 +60,7 @@ static void *open_connection(void *ctx, struct tp_error *err)
         .wake = database->pool->wake,
         .notice = on_notice,
         .ctx = database,
+        .tally = tally,
     };
     struct tp_conn *conn = tp__conn_open(&env, err);
     tp__keyring_release(env.keyring);
@@ -380,7 +382,7 @@ static void report_rollback(const struct tp_slot *slot)
 enum tp_status tp_lease_release(tp_lease *lease, struct tp_error *err)
 {
     enum tp_close_reason reason;
-    struct tp_usage usage = {.query_us = -1};
+    struct tp_usage usage = {.query_us = -1, .ended = tp_now()};
     if (!tp_lease_valid(lease))
         return void_lease(lease, "the connection was released before", err);
     struct tp_slot *slot = lease->slot;
@@ -408,8 +410,10 @@ static void report_leak(const struct tp_slot *slot)
 
 void tp_lease_lose(tp_lease *lease)
 {
-    if (tp_lease_valid(lease))
+    if (tp_lease_valid(lease)) {
+        tp__slot_count_leak(lease->slot);
         report_leak(lease->slot);
+    }
     tp_lease_discard(lease);
 }
 

@@ -71,6 +71,18 @@ static void count_call(struct tp_digest *digest, const struct tp_digest_call *ca
     }
 }
 
+static void clear(struct tp_digest *digest)
+{
+    atomic_store(&digest->calls, 0);
+    atomic_store(&digest->rows, 0);
+    atomic_store(&digest->errors, 0);
+    atomic_store(&digest->total_us, 0);
+    atomic_store(&digest->max_us, 0);
+    for (size_t i = 0; i < TP_DIGEST_BUCKETS; i++)
+        atomic_store_explicit(&digest->times[i], 0, memory_order_relaxed);
+    digest->usage = digest->weighed = 0;
+}
+
 /* -------------------------------------------------------------------- entries */
 
 static struct tp_digest *retain(struct tp_digest *digest)
@@ -260,6 +272,19 @@ void tp__digests_note(struct tp_digests *digests, const struct tp_digest_call *c
         count_call(digest, call);
     else
         note_slowly(digests, call, digest);
+}
+
+void tp__digests_forget_locked(struct tp_digests *digests)
+{
+    for (int i = 0; i < digests->count; i++) {
+        atomic_store_explicit(&digests->list[i]->gone, true, memory_order_relaxed);
+        digests->list[i]->next = NULL;
+        clear(digests->list[i]);
+        tp__digest_release(digests->list[i]);
+    }
+    digests->count = 0;
+    if (digests->buckets != NULL)
+        memset(digests->buckets, 0, digests->nbuckets * sizeof *digests->buckets);
 }
 
 int tp__digests_list(struct tp_digests *digests, struct tp_digest **out)

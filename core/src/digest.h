@@ -58,6 +58,9 @@ struct tp_digest_call {
 };
 void tp__digests_note(struct tp_digests *digests, const struct tp_digest_call *call);
 
+/* In a child of fork, which begins to count anew, with the lock held: nothing was called. */
+void tp__digests_forget_locked(struct tp_digests *digests);
+
 /* A reference to each entry, in `out`, which has room for digests->room. Returns how many. */
 int tp__digests_list(struct tp_digests *digests, struct tp_digest **out);
 void tp__digest_release(struct tp_digest *digest);

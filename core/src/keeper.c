@@ -17,6 +17,7 @@
 #include "error.h"
 #include "pool_breaker.h"
 #include "pool_budget.h"
+#include "pool_stats.h"
 
 enum {
     SLEEP_AT_MOST_US = 60 * 1000 * 1000,
@@ -233,8 +234,8 @@ static void connected_locked(struct tp_slot *slot, int64_t now)
     tp_pool *pool = slot->pool;
     pool->connect_failures_in_row = 0;
     pool->ever_connected = true;
-    pool->totals.connects++;
-    tp__histogram_record(&pool->connect_times, now - slot->opened_at);
+    tp__add(&pool->tally.counts.connects, 1);
+    tp__histogram_record(&pool->tally.connect, now - slot->opened_at);
     tp__breaker_connected_locked(pool);
     slot->uses = 0;
     slot->checked_at = now;
@@ -273,8 +274,7 @@ static void connect_failed_locked(struct tp_slot *slot, const struct tp_error *e
     tp_pool *pool = slot->pool;
     int64_t now = tp_now();
     pool->connect_failures_in_row++;
-    pool->totals.connect_failures++;
-    pool->totals.errors_by_kind[err->kind]++;
+    tp__pool_count_connect_failure_locked(pool, err);
     pool->last_error = *err;
     /* Before the lock is let go, so that a caller who is refused hears of it, too. */
     tp__pool_event(pool, TP_EVENT_ERROR, 0, (int)pool->connect_failures_in_row, err->code, "%.400s",
@@ -400,7 +400,7 @@ static void step_slot(struct tp_slot *slot)
     tp__error_clear(&err);
     slot->ready = 0;
     if (slot->connection == NULL) {
-        slot->connection = pool->vtable->open(pool->ctx, &err);
+        slot->connection = pool->vtable->open(pool->ctx, slot->tally, &err);
         if (slot->connection == NULL) {
             chore_failed(slot, &err);
             return;
@@ -494,7 +494,7 @@ static int64_t next_pass_due(tp_pool *pool)
 
 static void adapt_locked(tp_pool *pool, int64_t now)
 {
-    struct tp_adaptive_counts counts = {.queries = pool->totals.queries,
+    struct tp_adaptive_counts counts = {.queries = tp__pool_queries(pool),
                                         .returned = pool->returned,
                                         .handed = pool->handed,
                                         .waiting = pool->waiting};

@@ -254,9 +254,9 @@ void tp_op_abandon(tp_op *op)
         tp__pool_leave(op->pool, &op->waiter);
     else if (op->state == OP_DRAINING)
         tp__pool_leave_drain(op->pool, &op->waiter);
-    else
+    tp__reactor_leave(op); /* before the connection goes, which its watch is a part of */
+    if (op->fork_count == tp__fork_count)
         abandon_connection(op);
-    tp__reactor_leave(op);
     tp__op_leave_lease(op);
     op->slot = NULL;
     op->conn = NULL;
@@ -372,7 +372,7 @@ static void begin_request(tp_op *op, const tp_lease *lease)
         tp__op_begin_acquire(op);
     } else if (borrow(op, lease)) {
         if (op->kind == OP_QUERY)
-            tp__pool_note_sql(op->slot, op->query.sql, op->query.sql_len);
+            tp__note_write(&op->slot->sql, op->query.sql, op->query.sql_len);
         tp__op_begin_statement(op);
     }
 }

@@ -68,6 +68,7 @@ static int64_t acquire_deadline(const tp_op *op)
 void tp__op_begin_acquire(tp_op *op)
 {
     op->waiter.share = op->share;
+    op->waiter.began = op->attempts == 0 ? op->began : 0;
     op->waiter.sql = op->kind == OP_QUERY ? op->query.sql : NULL;
     op->waiter.sql_len = op->kind == OP_QUERY ? op->query.sql_len : 0;
     op->waiter.bell = op->seat.reactor != NULL ? tp__reactor_bell(op->seat.reactor) : NULL;

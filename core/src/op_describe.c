@@ -8,6 +8,7 @@
 #include "codec.h"
 #include "error.h"
 #include "op_impl.h"
+#include "pool_stats.h"
 
 void tp__op_forget_statement(tp_op *op)
 {
@@ -89,7 +90,7 @@ void tp__op_begin_describing(tp_op *op)
         tp__op_hear_stale_news(op);
     op->statement = tp__conn_find(op->conn, query->sql, query->sql_len, op->hash);
     if (op->statement != NULL) {
-        tp__pool_count_statement(op->pool, TP_STATEMENT_HIT);
+        tp__slot_count_statement(op->slot, TP_STATEMENT_HIT);
         op->description = tp__description_retain(op->statement->description);
     } else if (may_share(op)) {
         op->description =
@@ -107,9 +108,9 @@ static void remember(tp_op *op)
     bool evicted;
     op->statement = tp__conn_remember(op->conn, op->description, &evicted);
     op->keeps = false;
-    tp__pool_count_statement(op->pool, TP_STATEMENT_PREPARED);
+    tp__slot_count_statement(op->slot, TP_STATEMENT_PREPARED);
     if (evicted)
-        tp__pool_count_statement(op->pool, TP_STATEMENT_EVICTED);
+        tp__slot_count_statement(op->slot, TP_STATEMENT_EVICTED);
 }
 
 /* In this session the text means something else than where it was described: here it gets

@@ -4,6 +4,7 @@
 #include "clock.h"
 #include "error.h"
 #include "op_impl.h"
+#include "pool_stats.h"
 
 /* ---------------------------------------------------------------- endings */
 
@@ -13,10 +14,14 @@ static void note_usage(tp_op *op, struct tp_usage *usage)
     bool ended = (op->kind == OP_QUERY || op->kind == OP_PIPELINE) && op->state != OP_BACKOFF;
     if (ended)
         op->ended = tp_now();
+    int64_t slow_us = op->database->settings->log_slow_us;
     usage->query_us = ended ? op->ended - op->began : -1;
+    usage->slow = slow_us > 0 && usage->query_us >= slow_us;
     usage->failed = op->error.kind != TP_OK;
     usage->kind = op->error.kind;
+    usage->code = op->error.code;
     usage->rollback = false;
+    usage->ended = ended ? op->ended : 0;
 }
 
 static void note_outcome(tp_op *op, bool failed)
@@ -58,8 +63,10 @@ static bool is_misplaced(const tp_op *op)
 
 static void report_rollback(const struct tp_slot *slot)
 {
+    char sql[TP_NOTE_ROOM];
+    tp__note_read(&slot->sql, sql);
     tp__pool_event(slot->pool, TP_EVENT_ROLLBACK, slot->backend_pid, 0, NULL,
-                   "a call left a transaction open: %s", slot->sql);
+                   "a call left a transaction open: %s", sql);
 }
 
 void tp__op_leave(tp_op *op)
@@ -85,7 +92,7 @@ void tp__op_leave(tp_op *op)
         op->slot = NULL;
         op->conn = NULL;
     } else {
-        tp__pool_count_query(op->pool, &usage);
+        tp__slot_count(op->slot, &usage);
     }
     tp__op_forget_statement(op);
 }
@@ -285,6 +292,7 @@ void tp__op_begin_statement(tp_op *op)
     op->rows = op->bytes = 0;
     op->over_limit = false;
     bound(op);
+    tp__conn_note_began(op->conn, op->began > op->slot->lent_at ? op->began : op->slot->lent_at);
     op->in_tx = tp__conn_transaction(op->conn) != TP_TX_IDLE;
     mark(op);
     if (op->kind == OP_PING) {

@@ -9,6 +9,7 @@
 #include "pool_breaker.h"
 #include "pool_budget.h"
 #include "pool_report.h"
+#include "pool_stats.h"
 
 /* How long whoever brings the last lease of a closed pool back waits for the server to end it;
  * only with a budget, where others wait for that. */
@@ -44,7 +45,7 @@ void *tp__slot_take_connection_locked(struct tp_slot *slot)
 void tp__slot_emptied_locked(struct tp_slot *slot)
 {
     slot->fd = -1;
-    slot->pool->totals.closed[slot->reason]++;
+    tp__add(&slot->pool->tally.counts.closed[slot->reason], 1);
     tp__slot_move_locked(slot, TP_SLOT_EMPTY);
 }
 
@@ -54,16 +55,6 @@ void tp__slot_close_locked(struct tp_slot *slot, enum tp_close_reason reason)
     tp__slot_move_locked(slot, TP_SLOT_CLOSING);
 }
 
-/* Bytes are copied as they are and made presentable if they are ever shown. */
-static void note_sql_locked(struct tp_slot *slot, const char *sql, size_t len)
-{
-    if (len >= sizeof slot->sql)
-        len = sizeof slot->sql - 1;
-    if (len > 0)
-        memcpy(slot->sql, sql, len);
-    slot->sql[len] = '\0';
-}
-
 /* Written under the lock only; atomic because a borrower compares it without. */
 static void next_generation_locked(struct tp_slot *slot)
 {
@@ -71,20 +62,22 @@ static void next_generation_locked(struct tp_slot *slot)
     atomic_store_explicit(&slot->generation, now + 1, memory_order_relaxed);
 }
 
-static void lend_locked(struct tp_slot *slot, int64_t now)
+static void lend_locked(struct tp_slot *slot, int64_t now, int64_t lent_at, const char *sql,
+                        size_t len)
 {
     next_generation_locked(slot);
     slot->acquired_at = now;
+    slot->lent_at = lent_at;
     slot->user = NULL;
     slot->deadline = TP_NEVER;
     slot->share = 0;
     slot->comment = slot->application_name = NULL;
     slot->place[0] = '\0';
-    slot->sql[0] = '\0';
+    tp__note_write(&slot->sql, sql, len);
     atomic_store_explicit(&slot->tx_state, TP_TX_IDLE, memory_order_relaxed);
     if (slot->state != TP_SLOT_LEASED)
         tp__slot_move_locked(slot, TP_SLOT_LEASED);
-    slot->pool->totals.acquires++;
+    tp__add(&slot->tally->counts.acquires, 1);
 }
 
 static uint64_t number_of(const struct tp_share *share)
@@ -117,14 +110,14 @@ void tp__pool_serve_locked(struct tp_slot *slot, int64_t now)
         return;
     }
     struct tp_waiter *waiter = TP_CONTAINER(first, struct tp_waiter, link);
+    int64_t lent_at = tp_now();
     pool->handed++;
-    lend_locked(slot, now);
-    note_sql_locked(slot, waiter->sql, waiter->sql_len);
+    lend_locked(slot, now, lent_at, waiter->sql, waiter->sql_len);
     slot->owner = waiter->owner;
     slot->thread = waiter->thread;
     slot->share = number_of(waiter->share);
     waiter->slot = slot;
-    tp__histogram_record(&pool->wait_times, tp_now() - waiter->since);
+    tp__histogram_record(&pool->tally.wait, lent_at - waiter->since);
     leave_queue_locked(pool, waiter);
     tp__waiter_tell_locked(waiter);
 }
@@ -196,14 +189,18 @@ bool tp__slot_is_worn_locked(const struct tp_slot *slot, int64_t now, enum tp_cl
 
 /* ------------------------------------------------------------------ acquire */
 
-static void lend_idle_locked(struct tp_slot *slot, uintptr_t owner, const struct tp_share *share,
-                             int64_t now)
+/* `waiter`: NULL when nothing is known of whoever takes it but the share. */
+static void lend_idle_locked(struct tp_slot *slot, const struct tp_waiter *waiter,
+                             const struct tp_share *share, int64_t now, int64_t lent_at)
 {
-    lend_locked(slot, now);
+    if (waiter != NULL)
+        lend_locked(slot, now, lent_at, waiter->sql, waiter->sql_len);
+    else
+        lend_locked(slot, now, lent_at, NULL, 0);
     slot->share = number_of(share);
     slot->thread = (uintptr_t)pthread_self();
-    slot->owner = owner != 0 ? owner : slot->thread;
-    tp__histogram_record(&slot->pool->wait_times, 0);
+    slot->owner = waiter != NULL && waiter->owner != 0 ? waiter->owner : slot->thread;
+    tp__histogram_record(&slot->pool->tally.wait, 0);
 }
 
 /* The most recently used idle connection that is not worn, or NULL. */
@@ -215,7 +212,8 @@ static struct tp_slot *take_idle_locked(tp_pool *pool, const struct tp_waiter *w
         struct tp_slot *slot = TP_CONTAINER(first, struct tp_slot, link);
         enum tp_close_reason why;
         if (!tp__slot_is_worn_locked(slot, now, &why)) {
-            lend_idle_locked(slot, waiter->owner, waiter->share, now);
+            lend_idle_locked(slot, waiter, waiter->share, now,
+                             waiter->began > 0 ? waiter->began : tp_now());
             return slot;
         }
         tp__slot_close_locked(slot, why);
@@ -278,8 +276,6 @@ enum tp_acquired tp__pool_acquire(tp_pool *pool, struct tp_waiter *waiter, struc
         how = TP_REFUSED;
     } else {
         waiter->slot = take_idle_locked(pool, waiter, tp__now_coarse(), &ring);
-        if (waiter->slot != NULL)
-            note_sql_locked(waiter->slot, waiter->sql, waiter->sql_len);
         how = waiter->slot != NULL ? TP_ACQUIRED : join_queue_locked(pool, waiter, err);
         /* When all are lent the housekeeper can do nothing, and hears of the next return. */
         ring |= how == TP_QUEUED && pool->counts[TP_SLOT_LEASED] < pool->limits.max;
@@ -297,11 +293,11 @@ static struct tp_slot *take_fresh_locked(tp_pool *pool, const struct tp_share *s
     if (first == NULL || pool->suspended || is_closed_for_locked(pool, share))
         return NULL;
     struct tp_slot *slot = TP_CONTAINER(first, struct tp_slot, link);
-    int64_t now = tp__now_coarse();
+    int64_t now = tp_now();
     enum tp_close_reason why;
     if (now - slot->idle_since >= TP_LOOK_AFTER_US || tp__slot_is_worn_locked(slot, now, &why))
         return NULL;
-    lend_idle_locked(slot, 0, share, now);
+    lend_idle_locked(slot, NULL, share, now, now);
     return slot;
 }
 
@@ -343,7 +339,7 @@ static enum tp_acquired poll_locked(tp_pool *pool, struct tp_waiter *waiter, int
         return TP_QUEUED;
     tp__report_timeout_locked(pool, tp_now() - waiter->since, err);
     leave_queue_locked(pool, waiter);
-    pool->totals.acquire_timeouts++;
+    tp__add(&pool->tally.counts.acquire_timeouts, 1);
     return TP_REFUSED;
 }
 
@@ -425,7 +421,7 @@ void tp__pool_leave(tp_pool *pool, struct tp_waiter *waiter)
     tp__pool_lock(pool);
     if (waiter->queued) {
         leave_queue_locked(pool, waiter);
-        pool->totals.acquire_cancels++;
+        tp__add(&pool->tally.counts.acquire_cancels, 1);
     }
     struct tp_slot *slot = waiter->slot;
     uint64_t generation = slot != NULL ? atomic_load(&slot->generation) : 0;
@@ -437,21 +433,6 @@ void tp__pool_leave(tp_pool *pool, struct tp_waiter *waiter)
 }
 
 /* ------------------------------------------------------------------- return */
-
-static void count_usage_locked(tp_pool *pool, const struct tp_usage *usage)
-{
-    if (usage->query_us >= 0) {
-        pool->totals.queries++;
-        pool->totals.query_failures += usage->failed;
-        pool->retry_credit += pool->limits.retry_percent;
-        if (pool->retry_credit > TP_RETRY_CREDIT)
-            pool->retry_credit = TP_RETRY_CREDIT;
-        tp__histogram_record(&pool->query_times, usage->query_us);
-    }
-    if (usage->failed)
-        pool->totals.errors_by_kind[usage->kind]++;
-    pool->totals.rollbacks += usage->rollback;
-}
 
 bool tp__pool_is_over_limit_locked(const tp_pool *pool)
 {
@@ -510,8 +491,7 @@ bool tp__pool_return(struct tp_slot *slot, uint64_t generation, enum tp_fate fat
         pthread_mutex_unlock(&pool->lock);
         return false;
     }
-    if (usage != NULL)
-        count_usage_locked(pool, usage);
+    tp__slot_count_return(slot, usage);
     next_generation_locked(slot);
     slot->uses++;
     pool->returned++;
@@ -527,32 +507,32 @@ bool tp__pool_return(struct tp_slot *slot, uint64_t generation, enum tp_fate fat
     return true;
 }
 
-void tp__pool_count_query(tp_pool *pool, const struct tp_usage *usage)
+/* Each query earns a part of a repetition. */
+static void earn_credit_locked(tp_pool *pool)
 {
-    tp__pool_lock(pool);
-    count_usage_locked(pool, usage);
-    pthread_mutex_unlock(&pool->lock);
+    uint64_t queries = tp__pool_queries(pool);
+    uint64_t more = queries - pool->credited;
+    pool->credited = queries;
+    if (more > TP_RETRY_CREDIT)
+        more = TP_RETRY_CREDIT;
+    pool->retry_credit += (int64_t)more * pool->limits.retry_percent;
+    if (pool->retry_credit > TP_RETRY_CREDIT)
+        pool->retry_credit = TP_RETRY_CREDIT;
 }
 
 bool tp_pool_take_retry(tp_pool *pool, int attempt, const char *code, const char *why)
 {
     tp__pool_lock(pool);
+    earn_credit_locked(pool);
     bool free = pool->limits.retry_percent >= 100;
     bool granted = free || pool->retry_credit >= TP_RETRY_COST;
     pool->retry_credit -= granted && !free ? TP_RETRY_COST : 0;
-    pool->totals.retries += granted;
-    pool->totals.retries_refused += !granted;
+    tp__add(&pool->tally.counts.retries, granted);
+    tp__add(&pool->tally.counts.retries_refused, !granted);
     pthread_mutex_unlock(&pool->lock);
     if (granted)
         tp__pool_event(pool, TP_EVENT_RETRY, 0, attempt, code, "%s", why);
     return granted;
-}
-
-void tp__pool_note_sql(struct tp_slot *slot, const char *sql, size_t len)
-{
-    tp__pool_lock(slot->pool);
-    note_sql_locked(slot, sql, len);
-    pthread_mutex_unlock(&slot->pool->lock);
 }
 
 void tp__pool_note_place(struct tp_slot *slot, const char *place, int line)

@@ -30,7 +30,8 @@
 #include "budget.h"
 #include "events.h"
 #include "list.h"
-#include "stats.h"
+#include "note.h"
+#include "tally.h"
 #include "tidepool.h"
 #include "wake.h"
 
@@ -73,8 +74,9 @@ struct tp_permit {
  * housekeeper (close also by whoever releases into a closed pool), `look` by an
  * acquirer; never two at once for one connection, never under the pool's lock. */
 struct tp_pool_vtable {
-    /* Begins to connect; NULL when even that failed. `step` finishes it. */
-    void *(*open)(void *ctx, struct tp_error *err);
+    /* Begins to connect; NULL when even that failed. `step` finishes it. What the connection sees
+     * of transactions it counts in `tally`, which outlives it. */
+    void *(*open)(void *ctx, struct tp_lease_tally *tally, struct tp_error *err);
     /* Moves a chore on. TP_WAIT: *wait says for what; after TP_DONE wait->fd is
      * the fd on which a hang-up shows, or -1, and wait->backend_pid is known. */
     enum tp_step (*step)(void *connection, enum tp_chore chore, int ready, struct tp_wait *wait,
@@ -136,7 +138,8 @@ enum tp_slot_state {
 struct tp_slot {
     struct tp_list link; /* guarded by pool->lock, as everything here but the atomics */
     enum tp_slot_state state;
-    tp_pool *pool; /* constant */
+    tp_pool *pool;                /* constant, as the next */
+    struct tp_lease_tally *tally; /* of whoever has the connection now: see tally.h */
     void *connection;
     _Atomic uint64_t generation; /* changes with every acquire and release */
     atomic_bool hangup;          /* the other end has closed */
@@ -147,6 +150,7 @@ struct tp_slot {
     uint64_t epoch; /* the pool's epoch at its birth */
     int64_t uses;
     int64_t opened_at, expires_at, idle_since, checked_at, acquired_at;
+    int64_t lent_at;  /* as acquired_at, by the exact clock */
     uintptr_t owner;  /* the coroutine that acquired it, or the thread */
     uintptr_t thread; /* the thread */
     uint64_t share;   /* the number of the share that it was lent to, or 0 */
@@ -155,7 +159,7 @@ struct tp_slot {
     const char *comment, *application_name; /* see tp_lease_set_tags */
     char place[80];                         /* where in the program */
     int line;
-    char sql[120]; /* the beginning of the borrower's last statement */
+    struct tp_note sql; /* the beginning of the borrower's last statement; written by it alone */
     /* of the housekeeper alone; due and ready are 0 whenever there is no chore */
     int fd, armed_events;
     int64_t due; /* when to step the chore, whatever happens */
@@ -185,7 +189,8 @@ struct tp_waiter {
     bool has_cond;
     struct tp_bell *bell; /* rung instead of the condition; NULL: a thread waits */
     struct tp_rope rope;
-    int64_t since;
+    int64_t began; /* the caller's wish for a connection; 0: now */
+    int64_t since; /* in the queue */
     pthread_cond_t cond;
     enum tp_status status;
     uintptr_t owner;        /* the coroutine that waits; 0: the thread */
@@ -204,7 +209,8 @@ struct tp_pool {
     struct tp_pool_limits limits;
     atomic_uint fork_count; /* of tp__fork_count when it was made */
 
-    struct tp_slot *slots; /* limits.max of them */
+    struct tp_slot *slots;          /* limits.max of them */
+    struct tp_lease_tally *tallies; /* the same number */
     struct tp_list lists[TP_SLOT_STATES];
     int counts[TP_SLOT_STATES];
     struct tp_list waiters;
@@ -237,11 +243,11 @@ struct tp_pool {
     bool ever_connected;
     enum tp_pool_state reported_state;
     struct tp_error last_error;
-    struct tp_stats totals; /* only the counters */
-    struct tp_histogram wait_times, connect_times, query_times;
+    struct tp_tally tally; /* of what is counted under the lock */
     struct tp_adaptive adaptive;
     uint64_t returned, handed; /* leases; those that somebody waited for */
     int64_t retry_credit;      /* in hundredths of a repetition */
+    uint64_t credited;         /* queries that have earned it */
 
     struct tp_events events;
     struct tp_reader reader; /* of whoever has no share */
@@ -311,9 +317,12 @@ enum tp_fate {
 /* What the borrower did with it, for the statistics; query_us < 0: no query. */
 struct tp_usage {
     int64_t query_us;
+    bool slow;
     bool failed;
     enum tp_status kind; /* of the failure */
+    const char *code;    /* its SQLSTATE; empty or NULL: none */
     bool rollback;       /* came back in an open transaction */
+    int64_t ended;       /* when it is given back; 0: now */
 };
 
 /* Gives a leased connection back. False when `generation` is not the slot's: it was
@@ -321,12 +330,7 @@ struct tp_usage {
 bool tp__pool_return(struct tp_slot *slot, uint64_t generation, enum tp_fate fate,
                      enum tp_close_reason reason, const struct tp_usage *usage);
 
-/* Counts a query of a connection that stays leased. */
-void tp__pool_count_query(tp_pool *pool, const struct tp_usage *usage);
-enum tp_statement_event { TP_STATEMENT_HIT, TP_STATEMENT_PREPARED, TP_STATEMENT_EVICTED };
-void tp__pool_count_statement(tp_pool *pool, enum tp_statement_event event);
-/* Notes what a borrower is asking, for the errors of others. */
-void tp__pool_note_sql(struct tp_slot *slot, const char *sql, size_t len);
+/* Notes where a borrower is, for the errors of others; slot->sql has what it is asking. */
 void tp__pool_note_place(struct tp_slot *slot, const char *place, int line);
 
 /* Every connection made before now is replaced, for this reason: the server was restarted,

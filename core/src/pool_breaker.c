@@ -171,7 +171,7 @@ static bool is_hopeless(const tp_pool *pool, int64_t now)
 bool tp__breaker_refuses_locked(tp_pool *pool, bool patient, int64_t now)
 {
     if (is_hopeless(pool, now) && (pool->breaker.for_good || !patient)) {
-        pool->totals.fail_fast++;
+        tp__add(&pool->tally.counts.fail_fast, 1);
         return true;
     }
     pool->breaker.asked = true;
@@ -188,7 +188,7 @@ void tp__breaker_dismiss_locked(tp_pool *pool, bool failed, int64_t now)
         return;
     int before = pool->waiting;
     tp__pool_refuse_locked(pool, TP_ERR_CONNECTION, breaker->for_good);
-    pool->totals.fail_fast += (uint64_t)(before - pool->waiting);
+    tp__add(&pool->tally.counts.fail_fast, (uint64_t)(before - pool->waiting));
 }
 
 int64_t tp__breaker_dismiss_due_locked(const tp_pool *pool, int64_t now)

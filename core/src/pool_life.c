@@ -9,6 +9,7 @@
 #include "keeper.h"
 #include "pool_breaker.h"
 #include "pool_budget.h"
+#include "pool_stats.h"
 
 /* How long a connection may have rested to be handed over unasked when the pool is resumed. */
 enum { RESTED_LONG_US = 30 * 1000 * 1000 };
@@ -54,6 +55,7 @@ static void init_slots(tp_pool *pool)
     for (int i = 0; i < pool->limits.max; i++) {
         struct tp_slot *slot = &pool->slots[i];
         slot->pool = pool;
+        slot->tally = &pool->tallies[i];
         slot->state = TP_SLOT_EMPTY;
         slot->connection = NULL;
         slot->fd = -1;
@@ -72,11 +74,14 @@ enum tp_status tp__pool_new(tp_pool **out, const struct tp_pool_limits *limits,
 
     tp_pool *pool = calloc(1, sizeof *pool);
     struct tp_slot *slots = calloc((size_t)limits->max, sizeof *slots);
+    struct tp_lease_tally *tallies = calloc((size_t)limits->max, sizeof *tallies);
     struct tp_wake *wake = tp__wake_new();
     size_t events = limits->events > 0 ? (size_t)limits->events : TP_EVENTS_ROOM;
-    if (pool == NULL || slots == NULL || wake == NULL || !tp__events_init(&pool->events, events)) {
+    if (pool == NULL || slots == NULL || tallies == NULL || wake == NULL ||
+        !tp__events_init(&pool->events, events)) {
         free(pool);
         free(slots);
+        free(tallies);
         tp__wake_release(wake);
         return tp__error_set(err, TP_ERR_MEMORY, "no memory or file descriptors for a pool");
     }
@@ -85,6 +90,7 @@ enum tp_status tp__pool_new(tp_pool **out, const struct tp_pool_limits *limits,
     pool->ctx = ctx;
     pool->free_ctx = free_ctx;
     pool->slots = slots;
+    pool->tallies = tallies;
     pool->wake = wake;
     pool->configured = true;
     pool->epoll_fd = -1;
@@ -127,6 +133,7 @@ void tp_pool_release(tp_pool *pool)
     tp__events_deinit(&pool->events);
     pthread_mutex_destroy(&pool->lock);
     free(pool->slots);
+    free(pool->tallies);
     free(pool);
 }
 
@@ -149,6 +156,7 @@ static void start_afresh(tp_pool *pool)
     for (int i = 0; i < pool->limits.max; i++)
         start_slot_afresh(pool, &pool->slots[i]);
     init_slots(pool);
+    tp__pool_stats_forked(pool);
     tp__breaker_init(&pool->breaker, &pool->limits);
     pool->suspended = false;
     tp__budget_forked(pool->budget); /* after their sockets: see budget_table.h */

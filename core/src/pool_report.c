@@ -7,7 +7,6 @@
 #include "clock.h"
 #include "error.h"
 #include "pool_breaker.h"
-#include "pool_budget.h"
 
 /* ------------------------------------------------------------ explanations */
 
@@ -54,12 +53,14 @@ static const char *transaction_words(const struct tp_slot *slot)
 
 static void describe_holder(const struct tp_slot *slot, int64_t now, char *out, size_t room)
 {
+    char sql[TP_NOTE_ROOM];
+    tp__note_read(&slot->sql, sql);
     append(out, room, "; held for %.1f s", (double)(now - slot->acquired_at) / 1e6);
     if (slot->place[0] != '\0')
         append_place(out, room, slot);
     append(out, room, "%s", transaction_words(slot));
-    if (slot->sql[0] != '\0')
-        append_text(out, room, ": ", slot->sql);
+    if (sql[0] != '\0')
+        append_text(out, room, ": ", sql);
 }
 
 /* The longest held first, because that is where the leak is. Each round finds the
@@ -219,27 +220,6 @@ const char *tp_pool_state_name(enum tp_pool_state state)
     return "";
 }
 
-void tp_pool_stats(tp_pool *pool, struct tp_stats *out)
-{
-    tp__pool_lock(pool);
-    *out = pool->totals;
-    out->idle = pool->counts[TP_SLOT_IDLE];
-    out->active = pool->counts[TP_SLOT_LEASED];
-    out->connecting = pool->counts[TP_SLOT_OPENING];
-    out->mending = pool->counts[TP_SLOT_MENDING];
-    out->total = out->idle + out->active + out->mending;
-    out->waiting = pool->waiting;
-    out->max = pool->limits.max;
-    out->limit = pool->adaptive.limit;
-    out->min = pool->limits.min;
-    out->breaker = tp__breaker_state_locked(pool);
-    tp__histogram_summary(&pool->wait_times, &out->wait);
-    tp__histogram_summary(&pool->connect_times, &out->connect);
-    tp__histogram_summary(&pool->query_times, &out->query);
-    pthread_mutex_unlock(&pool->lock);
-    tp__pool_budget_stats(pool, out);
-}
-
 const char *tp_breaker_state_name(enum tp_breaker_state state)
 {
     switch (state) {
@@ -339,14 +319,4 @@ bool tp_pool_next_event(tp_pool *pool, struct tp_event *out, uint64_t *dropped)
 {
     tp__pool_mind_fork(pool);
     return tp__events_read(&pool->events, &pool->reader, out, NULL, dropped);
-}
-
-void tp__pool_count_statement(tp_pool *pool, enum tp_statement_event event)
-{
-    tp__pool_lock(pool);
-    struct tp_stats *totals = &pool->totals;
-    totals->statement_hits += event == TP_STATEMENT_HIT;
-    totals->statements_prepared += event == TP_STATEMENT_PREPARED;
-    totals->statement_evictions += event == TP_STATEMENT_EVICTED;
-    pthread_mutex_unlock(&pool->lock);
 }

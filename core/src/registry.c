@@ -96,7 +96,10 @@ static void in_child(void)
 {
     struct tp_list *node, *following;
     TP_LIST_EACH(node, following, &registry.databases)
-    forget_other_threads(database_at(node));
+    {
+        forget_other_threads(database_at(node));
+        tp__digests_forget_locked(&database_at(node)->digests);
+    }
     after_fork();
 }
 

@@ -47,23 +47,32 @@ void tp__histogram_clear(struct tp_histogram *histogram)
 
 void tp__histogram_record(struct tp_histogram *histogram, int64_t us)
 {
-    if (us < 0) {
-        us = 0;
-    }
-    histogram->count++;
-    histogram->sum_us += (uint64_t)us;
-    histogram->max_us = us > histogram->max_us ? us : histogram->max_us;
-    histogram->buckets[bucket_of((uint64_t)us)]++;
+    uint64_t value = us > 0 ? (uint64_t)us : 0;
+    tp__add(&histogram->sum_us, value);
+    if (value > tp__read(&histogram->max_us))
+        atomic_store_explicit(&histogram->max_us, value, memory_order_relaxed);
+    tp__add(&histogram->buckets[bucket_of(value)], 1);
 }
 
 void tp__histogram_merge(struct tp_histogram *into, const struct tp_histogram *from)
 {
-    into->count += from->count;
-    into->sum_us += from->sum_us;
-    into->max_us = from->max_us > into->max_us ? from->max_us : into->max_us;
+    uint64_t max = tp__read(&from->max_us);
+    tp__add(&into->sum_us, tp__read(&from->sum_us));
+    if (max > tp__read(&into->max_us))
+        atomic_store_explicit(&into->max_us, max, memory_order_relaxed);
     for (size_t i = 0; i < TP_HISTOGRAM_BUCKETS; i++) {
-        into->buckets[i] += from->buckets[i];
+        uint64_t more = tp__read(&from->buckets[i]);
+        if (more > 0)
+            tp__add(&into->buckets[i], more);
     }
+}
+
+uint64_t tp__histogram_count(const struct tp_histogram *histogram)
+{
+    uint64_t count = 0;
+    for (size_t i = 0; i < TP_HISTOGRAM_BUCKETS; i++)
+        count += tp__read(&histogram->buckets[i]);
+    return count;
 }
 
 /* The nearest rank, from 1 to count; anything that is not within 0 to 1 (NaN
@@ -82,29 +91,61 @@ static uint64_t rank_of(uint64_t count, double quantile)
     return rank == 0 ? 1 : rank;
 }
 
-int64_t tp__histogram_quantile(const struct tp_histogram *histogram, double quantile)
+static int64_t max_of(const struct tp_histogram *histogram)
 {
-    if (histogram->count == 0) {
-        return 0;
-    }
-    uint64_t rank = rank_of(histogram->count, quantile);
-    uint64_t seen = 0;
+    uint64_t max = tp__read(&histogram->max_us);
+    return max < INT64_MAX ? (int64_t)max : INT64_MAX;
+}
+
+static int64_t quantile_of(const struct tp_histogram *histogram, uint64_t count, double quantile)
+{
+    int64_t max = max_of(histogram);
+    uint64_t rank = rank_of(count, quantile), seen = 0;
     for (size_t i = 0; i < TP_HISTOGRAM_BUCKETS; i++) {
-        seen += histogram->buckets[i];
+        seen += tp__read(&histogram->buckets[i]);
         if (seen >= rank) {
             int64_t edge = upper_edge(i);
-            return edge < histogram->max_us ? edge : histogram->max_us;
+            return edge < max ? edge : max;
         }
     }
-    return histogram->max_us;
+    return max;
 }
+
+int64_t tp__histogram_quantile(const struct tp_histogram *histogram, double quantile)
+{
+    uint64_t count = tp__histogram_count(histogram);
+    return count > 0 ? quantile_of(histogram, count, quantile) : 0;
+}
+
+/* A bucket that has a bound within it counts as a whole as being up to it. */
+static void cumulate(const struct tp_histogram *histogram, struct tp_latency *out)
+{
+    uint64_t seen = 0;
+    size_t next = 0;
+    for (size_t b = 0; b < TP_LATENCY_BOUNDS; b++) {
+        size_t last = bucket_of((uint64_t)tp_latency_bounds[b]);
+        for (; next <= last; next++)
+            seen += tp__read(&histogram->buckets[next]);
+        out->up_to[b] = seen;
+    }
+}
+
+const int64_t tp_latency_bounds[TP_LATENCY_BOUNDS] = {
+    100,   250,    500,    1000,   2500,    5000,    10000,   25000,
+    50000, 100000, 250000, 500000, 1000000, 2500000, 5000000, 10000000,
+};
 
 void tp__histogram_summary(const struct tp_histogram *histogram, struct tp_latency *out)
 {
-    out->count = histogram->count;
-    out->mean = histogram->count == 0 ? 0 : (int64_t)(histogram->sum_us / histogram->count);
-    out->p50 = tp__histogram_quantile(histogram, 0.50);
-    out->p95 = tp__histogram_quantile(histogram, 0.95);
-    out->p99 = tp__histogram_quantile(histogram, 0.99);
-    out->max = histogram->max_us;
+    uint64_t count = tp__histogram_count(histogram);
+    *out = (struct tp_latency){.count = count, .sum = tp__read(&histogram->sum_us)};
+    cumulate(histogram, out);
+    if (count == 0)
+        return;
+    out->mean = (int64_t)(out->sum / count);
+    out->p50 = quantile_of(histogram, count, 0.50);
+    out->p95 = quantile_of(histogram, count, 0.95);
+    out->p99 = quantile_of(histogram, count, 0.99);
+    out->p999 = quantile_of(histogram, count, 0.999);
+    out->max = max_of(histogram);
 }

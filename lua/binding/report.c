@@ -1,13 +1,39 @@
 #include "report.h"
 
+#include <string.h>
+
 #include "errors.h"
 #include "stats_table.h"
 
+struct stats_options {
+    bool buckets;
+};
+
+/* The options at index 2, which may be nothing. */
+static void read_stats_options(lua_State *L, struct stats_options *out)
+{
+    *out = (struct stats_options){false};
+    if (lua_isnoneornil(L, 2))
+        return;
+    luaL_checktype(L, 2, LUA_TTABLE);
+    for (lua_pushnil(L); lua_next(L, 2) != 0; lua_pop(L, 1)) {
+        const char *name = lua_type(L, -2) == LUA_TSTRING ? lua_tostring(L, -2) : "?";
+        if (strcmp(name, "buckets") == 0)
+            out->buckets = lua_toboolean(L, -1);
+        else
+            luaL_error(L, "unknown option '%s' of stats (known: buckets)", name);
+    }
+}
+
+/* db:stats(options) */
 static int db_stats(lua_State *L)
 {
     struct tp_stats stats;
-    tp_pool_stats(tpb_db_check(L, 1)->pool, &stats);
-    tpb_push_stats(L, &stats);
+    struct stats_options options;
+    struct tpb_db *db = tpb_db_check(L, 1);
+    read_stats_options(L, &options);
+    tp_pool_stats(db->pool, &stats);
+    tpb_push_stats(L, &stats, options.buckets);
     return 1;
 }
 

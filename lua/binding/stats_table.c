@@ -12,15 +12,33 @@ static void set_ms(lua_State *L, const char *field, int64_t us)
     lua_setfield(L, -2, field);
 }
 
-static void set_latency(lua_State *L, const char *field, const struct tp_latency *latency)
+/* Cumulative, as Prometheus has them. */
+static void set_buckets(lua_State *L, const struct tp_latency *latency)
 {
-    lua_createtable(L, 0, 6);
+    lua_createtable(L, TP_LATENCY_BOUNDS, 0);
+    for (int i = 0; i < TP_LATENCY_BOUNDS; i++) {
+        lua_createtable(L, 0, 2);
+        set_ms(L, "le_ms", tp_latency_bounds[i]);
+        set_count(L, "count", latency->up_to[i]);
+        lua_rawseti(L, -2, i + 1);
+    }
+    lua_setfield(L, -2, "buckets");
+}
+
+static void set_latency(lua_State *L, const char *field, const struct tp_latency *latency,
+                        bool buckets)
+{
+    lua_createtable(L, 0, 9);
     set_count(L, "count", latency->count);
+    set_ms(L, "sum_ms", (int64_t)latency->sum);
     set_ms(L, "mean_ms", latency->mean);
     set_ms(L, "p50_ms", latency->p50);
     set_ms(L, "p95_ms", latency->p95);
     set_ms(L, "p99_ms", latency->p99);
+    set_ms(L, "p999_ms", latency->p999);
     set_ms(L, "max_ms", latency->max);
+    if (buckets)
+        set_buckets(L, latency);
     lua_setfield(L, -2, field);
 }
 
@@ -64,6 +82,8 @@ static void set_counters(lua_State *L, const struct tp_stats *stats)
     set_count(L, "retries", stats->retries);
     set_count(L, "retries_refused", stats->retries_refused);
     set_count(L, "rollbacks", stats->rollbacks);
+    set_count(L, "leaks", stats->leaks);
+    set_count(L, "slow_queries", stats->slow_queries);
     set_count(L, "statements_prepared", stats->statements_prepared);
     set_count(L, "statement_hits", stats->statement_hits);
     set_count(L, "statement_evictions", stats->statement_evictions);
@@ -90,15 +110,37 @@ static void set_errors(lua_State *L, const struct tp_stats *stats)
     lua_setfield(L, -2, "errors");
 }
 
-void tpb_push_stats(lua_State *L, const struct tp_stats *stats)
+static void set_classes(lua_State *L, const struct tp_stats *stats)
 {
-    lua_createtable(L, 0, 32);
+    lua_newtable(L);
+    for (int i = 0; i < TP_ERROR_CLASSES; i++) {
+        if (stats->errors_by_class[i].code[0] != '\0')
+            set_count(L, stats->errors_by_class[i].code, stats->errors_by_class[i].count);
+    }
+    lua_setfield(L, -2, "errors_by_class");
+}
+
+static void set_transactions(lua_State *L, const struct tp_stats *stats)
+{
+    lua_createtable(L, 0, 2);
+    set_count(L, "committed", stats->committed);
+    set_count(L, "rolled_back", stats->rolled_back);
+    lua_setfield(L, -2, "transactions");
+}
+
+void tpb_push_stats(lua_State *L, const struct tp_stats *stats, bool buckets)
+{
+    lua_createtable(L, 0, 44);
     set_connections(L, stats);
     set_budget(L, stats);
     set_counters(L, stats);
     set_closed(L, stats);
     set_errors(L, stats);
-    set_latency(L, "wait", &stats->wait);
-    set_latency(L, "connect", &stats->connect);
-    set_latency(L, "query", &stats->query);
+    set_classes(L, stats);
+    set_transactions(L, stats);
+    set_latency(L, "wait", &stats->wait, buckets);
+    set_latency(L, "connect", &stats->connect, buckets);
+    set_latency(L, "query", &stats->query, buckets);
+    set_latency(L, "transaction", &stats->transaction, buckets);
+    set_latency(L, "held", &stats->held, buckets);
 }

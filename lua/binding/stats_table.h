@@ -5,6 +5,7 @@
 #include "compat.h"
 #include "tidepool.h"
 
-void tpb_push_stats(lua_State *L, const struct tp_stats *stats);
+/* `buckets`: with the cumulative counts of each latency, too. */
+void tpb_push_stats(lua_State *L, const struct tp_stats *stats, bool buckets);
 
 #endif

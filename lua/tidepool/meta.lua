@@ -262,13 +262,20 @@ function stream:close() end
 -- -------------------------------------------------------------- statistics
 
 ---Percentiles of durations.
+---@class tidepool.bucket
+---@field le_ms number
+---@field count integer # of all that are not above le_ms
+
 ---@class tidepool.latency
 ---@field count integer
+---@field sum_ms number
 ---@field mean_ms number
 ---@field p50_ms number
 ---@field p95_ms number
 ---@field p99_ms number
+---@field p999_ms number
 ---@field max_ms number
+---@field buckets? tidepool.bucket[] # when asked for
 
 ---Connections that ended, by reason.
 ---@class tidepool.closed
@@ -284,6 +291,14 @@ function stream:close() end
 ---@field replaced integer # by db:reload_tls
 ---@field evicted integer # by db:evict_all
 ---@field shrunk integer # by pool.adaptive
+
+---Transactions that were begun by BEGIN, by how they ended.
+---@class tidepool.ended_transactions
+---@field committed integer
+---@field rolled_back integer
+
+---@class tidepool.stats_options
+---@field buckets? boolean # with the cumulative counts of each latency
 
 ---@class tidepool.stats
 ---@field total_connections integer
@@ -307,15 +322,21 @@ function stream:close() end
 ---@field retries integer
 ---@field retries_refused integer # by retry.budget
 ---@field rollbacks integer # connections that came back in an open transaction
+---@field leaks integer # connections that were lost to the garbage collector
+---@field slow_queries integer # that took log.slow_ms or longer
 ---@field statements_prepared integer
 ---@field statement_hits integer
 ---@field statement_evictions integer
 ---@field success_rate number # of queries, 0 to 1
 ---@field closed tidepool.closed
 ---@field errors table<string, integer> # by kind
+---@field errors_by_class table<string, integer> # by the first two characters of the SQLSTATE
+---@field transactions tidepool.ended_transactions
 ---@field wait tidepool.latency # for a connection
 ---@field connect tidepool.latency
 ---@field query tidepool.latency
+---@field transaction tidepool.latency # from BEGIN to the end
+---@field held tidepool.latency # from acquire to release
 
 ---@class tidepool.statements_wish
 ---@field limit? integer # how many; 20 when not said
@@ -726,8 +747,10 @@ function db:is_connected() end
 ---@return tidepool.state
 function db:state() end
 
+---What was counted.
+---@param options? tidepool.stats_options
 ---@return tidepool.stats
-function db:stats() end
+function db:stats(options) end
 
 ---The last slow queries that this object has made, the latest first.
 ---@return tidepool.slow_query[]

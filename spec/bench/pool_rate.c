@@ -9,8 +9,9 @@
 
 static int connection;
 
-static void *open_connection(void *ctx, struct tp_error *err)
+static void *open_connection(void *ctx, struct tp_lease_tally *tally, struct tp_error *err)
 {
+    (void)tally;
     (void)ctx;
     (void)err;
     return &connection;

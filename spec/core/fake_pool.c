@@ -46,8 +46,9 @@ static void say_why(const struct fake *fake, struct tp_error *err)
         memcpy(err->code, "57P03", sizeof err->code);
 }
 
-static void *fake_vopen(void *ctx, struct tp_error *err)
+static void *fake_vopen(void *ctx, struct tp_lease_tally *tally, struct tp_error *err)
 {
+    (void)tally;
     struct fake *fake = ctx;
     int pair[2];
     if (atomic_load(&fake->fail_at_once) && fails_now(fake)) {

@@ -1,5 +1,6 @@
 /* Taking connections from a pool and giving them back: growth, the queue, deadlines. */
 #include "fake_pool.h"
+#include "pool_stats.h"
 
 #include <pthread.h>
 #include <stdio.h>
@@ -503,35 +504,46 @@ static void the_statistics_count_what_happened(void **state)
     static struct fake fake;
     struct tp_pool_limits limits = fake_limits(1, 3);
     struct tp_usage good = {.query_us = 1500}, bad = {.query_us = 2500,
+                                                      .slow = true,
                                                       .failed = true,
                                                       .kind = TP_ERR_DATABASE,
+                                                      .code = "23505",
                                                       .rollback = true};
     fake_start(&fake, &limits);
     struct held held[2] = {fake_take(&fake), fake_take(&fake)};
     assert_true(tp__pool_return(held[0].slot, held[0].generation, TP_FATE_KEEP, 0, &good));
     assert_true(tp__pool_return(held[1].slot, held[1].generation, TP_FATE_RESET, 0, &bad));
-    tp__pool_count_query(fake.pool, &good);
-    tp__pool_count_statement(fake.pool, TP_STATEMENT_HIT);
-    tp__pool_count_statement(fake.pool, TP_STATEMENT_PREPARED);
-    tp__pool_count_statement(fake.pool, TP_STATEMENT_EVICTED);
+    struct held again = fake_take(&fake);
+    tp__slot_count(again.slot, &good);
+    tp__slot_count_statement(again.slot, TP_STATEMENT_HIT);
+    tp__slot_count_statement(again.slot, TP_STATEMENT_PREPARED);
+    tp__slot_count_statement(again.slot, TP_STATEMENT_EVICTED);
     assert_true(tp_pool_take_retry(fake.pool, 1, "40001", "serialization_failure"));
+    tp__slot_count_leak(again.slot);
+    fake_give(again, TP_FATE_KEEP);
     AWAIT(fake_stats(&fake).idle == 2);
     struct tp_stats stats = fake_stats(&fake);
     assert_int_equal(stats.total, 2);
     assert_int_equal(stats.active, 0);
     assert_int_equal(stats.min, 1);
     assert_int_equal(stats.max, 3);
-    assert_int_equal(stats.acquires, 2);
+    assert_int_equal(stats.acquires, 3);
+    assert_int_equal(stats.leaks, 1);
     assert_int_equal(stats.connects, 2);
     assert_int_equal(stats.queries, 3);
     assert_int_equal(stats.query_failures, 1);
     assert_int_equal(stats.rollbacks, 1);
     assert_int_equal(stats.errors_by_kind[TP_ERR_DATABASE], 1);
+    assert_string_equal(stats.errors_by_class[0].code, "23");
+    assert_int_equal(stats.errors_by_class[0].count, 1);
+    assert_string_equal(stats.errors_by_class[1].code, "");
+    assert_int_equal(stats.slow_queries, 1);
     assert_int_equal(stats.retries, 1);
     assert_int_equal(stats.statement_hits, 1);
     assert_int_equal(stats.statements_prepared, 1);
     assert_int_equal(stats.statement_evictions, 1);
-    assert_int_equal(stats.wait.count, 2);
+    assert_int_equal(stats.wait.count, 3);
+    assert_int_equal(stats.held.count, 3);
     assert_int_equal(stats.connect.count, 2);
     assert_int_equal(stats.query.count, 3);
     assert_int_equal(stats.query.max, 2500);

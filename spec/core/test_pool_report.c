@@ -41,7 +41,7 @@ static void a_timeout_tells_who_holds_the_connections(void **state)
     fake_start(&fake, &limits);
     struct held held[2] = {fake_take(&fake), fake_take(&fake)};
     tp__pool_note_place(held[0].slot, "handlers/orders.lua", 42);
-    tp__pool_note_sql(held[0].slot, "select sum(total) from orders", 29);
+    tp__note_write(&held[0].slot->sql, "select sum(total) from orders", 29);
     tp__pool_note_place(held[1].slot, "jobs/mail.lua", 7);
     atomic_store(&held[1].slot->tx_state, TP_TX_OPEN);
     pthread_mutex_lock(&fake.pool->lock);
@@ -149,14 +149,14 @@ static void an_explanation_is_valid_utf8_whatever_the_borrowers_say(void **state
         for (size_t i = 0; i + 4 <= sizeof place; i += 2)
             memcpy(place + i, "\xc3\xa9", 3);
         for (int i = 0; i < 5; i++) {
-            tp__pool_note_sql(held[i].slot, sql, sizeof sql - 4);
+            tp__note_write(&held[i].slot->sql, sql, sizeof sql - 4);
             tp__pool_note_place(held[i].slot, place, 1);
             atomic_store(&held[i].slot->tx_state, TP_TX_FAILED);
         }
         time_out(&fake, NULL, &err);
         assert_true(tp_utf8_valid(err.message, strlen(err.message)));
     }
-    tp__pool_note_sql(held[0].slot, "a\0b\xff\x01", 5);
+    tp__note_write(&held[0].slot->sql, "a\0b\xff\x01", 5);
     tp__pool_note_place(held[0].slot, "a\xff\nb", 1);
     time_out(&fake, NULL, &err);
     assert_true(tp_utf8_valid(err.message, strlen(err.message)));

@@ -115,7 +115,7 @@ static void negative_durations_count_as_zero(void **state)
     tp__histogram_clear(&histogram);
     tp__histogram_record(&histogram, -5);
     tp__histogram_record(&histogram, INT64_MIN);
-    assert_int_equal(histogram.count, 2);
+    assert_int_equal(tp__histogram_count(&histogram), 2);
     assert_int_equal(histogram.buckets[0], 2);
     assert_int_equal(histogram.sum_us, 0);
     assert_int_equal(tp__histogram_quantile(&histogram, 1), 0);
@@ -179,11 +179,40 @@ static void a_summary_has_mean_percentiles_and_maximum(void **state)
     }
     tp__histogram_summary(&histogram, &latency);
     assert_int_equal(latency.count, 1000);
+    assert_int_equal(latency.sum, 500500);
     assert_int_equal(latency.mean, 500);
     assert_int_equal(latency.max, 1000);
     assert_in_range(latency.p50, 500, 531);
     assert_in_range(latency.p95, 950, 1000);
     assert_in_range(latency.p99, 990, 1000);
+    assert_in_range(latency.p999, 999, 1000);
+}
+
+static void a_summary_has_cumulative_counts_at_fixed_bounds(void **state)
+{
+    (void)state;
+    static struct tp_histogram histogram;
+    struct tp_latency latency;
+    static int64_t values[SAMPLES];
+    uint64_t seed = 5;
+    tp__histogram_clear(&histogram);
+    for (size_t i = 0; i < SAMPLES; i++) {
+        values[i] = tp__random_below(&seed, INT64_C(1) << tp__random_below(&seed, 28));
+        tp__histogram_record(&histogram, values[i]);
+    }
+    tp__histogram_summary(&histogram, &latency);
+    for (size_t b = 0; b < TP_LATENCY_BOUNDS; b++) {
+        int64_t bound = tp_latency_bounds[b];
+        uint64_t least = 0, most = 0;
+        for (size_t i = 0; i < SAMPLES; i++) {
+            least += values[i] <= bound;
+            most += values[i] <= bound + bound / 16;
+        }
+        assert_in_range(latency.up_to[b], least, most);
+        assert_true(b == 0 || latency.up_to[b] >= latency.up_to[b - 1]);
+    }
+    assert_true(latency.up_to[TP_LATENCY_BOUNDS - 1] <= latency.count);
+    assert_true(latency.p99 <= latency.p999 && latency.p999 <= latency.max);
 }
 
 int main(void)
@@ -198,6 +227,7 @@ int main(void)
         cmocka_unit_test(quantiles_out_of_range_are_the_ends),
         cmocka_unit_test(a_merge_is_as_if_recorded_together),
         cmocka_unit_test(a_summary_has_mean_percentiles_and_maximum),
+        cmocka_unit_test(a_summary_has_cumulative_counts_at_fixed_bounds),
     };
     return cmocka_run_group_tests_name("stats", tests, NULL, NULL);
 }

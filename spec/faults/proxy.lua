@@ -18,14 +18,18 @@ local function quote(word)
 end
 
 --- Starts a proxy. `to` is the path of a unix socket or "host:port"; when not said, the throwaway server's socket.
-function M.start(to)
+--- `where` may have the address on which it is found (`host`, when not said 127.0.0.1) and a command that runs it
+--- elsewhere (`through`).
+function M.start(to, where)
+    where = where or {}
+    local host = where.host or "127.0.0.1"
     to = to or ("%s/.s.PGSQL.%d"):format(server.socket, server.port)
     local folder = debug.getinfo(1, "S").source:match "^@(.*)proxy%.lua$"
-    local pipe = assert(io.popen(("exec %s %s %s"):format(
-        quote(os.getenv "LUA" or "lua5.4"), quote(folder .. "proxy_process.lua"), quote(to))))
+    local pipe = assert(io.popen(("exec %s %s %s %s %s"):format(where.through or "",
+        quote(os.getenv "LUA" or "lua5.4"), quote(folder .. "proxy_process.lua"), quote(to), quote(host))))
     local port, control = pipe:read("l"):match "^(%d+)%s(%d+)$"
-    local link = setmetatable({ port = tonumber(port), pipe = pipe }, Link)
-    link.control = assert(socket.connect("127.0.0.1", tonumber(control)))
+    local link = setmetatable({ host = host, port = tonumber(port), pipe = pipe }, Link)
+    link.control = assert(socket.connect(host, tonumber(control)))
     link.control:setoption("tcp-nodelay", true)
     link.control:settimeout(10)
     return link
@@ -45,7 +49,7 @@ end
 
 --- A URL through the proxy; `options` as of server.url. To a socket that asks for no password.
 function Link:url(options)
-    local where = { host = "127.0.0.1", port = self.port, password = "none", sslmode = "disable" }
+    local where = { host = self.host, port = self.port, password = "none", sslmode = "disable" }
     for name, value in pairs(options or {}) do where[name] = value end
     return server.url(where)
 end

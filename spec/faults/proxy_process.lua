@@ -1,11 +1,13 @@
---- The process of a fault proxy (see proxy.lua): proxy_process.lua SERVER, where SERVER is the path of a unix socket or
---- "host:port". It prints two ports of 127.0.0.1, the first for clients, the second for its one controller, whose lines
---- it answers one by one; it ends with the controller, or when none has come within ten seconds.
+--- The process of a fault proxy (see proxy.lua): proxy_process.lua SERVER HOST, where SERVER is the path of a unix
+--- socket or "host:port". It prints two ports of HOST, an address of this machine: the first for clients, the second
+--- for its one controller, whose lines it answers one by one; it ends with the controller, or when none has come within
+--- ten seconds.
 --
 -- What is sent goes on message by message, so there is no TLS. A link is a client and its connection to the server.
 local socket = require "socket"
 local unix = require "socket.unix"
 
+local HOST = arg[2]
 local CONTROLLER_WITHIN_S, ROOM, PIECE = 10, 1024 * 1024, 65536
 
 -- What befalls the data of all links, by direction: "pass" or "hole" (bytes are swallowed, and no end is told).
@@ -215,7 +217,7 @@ end
 -- ----------------------------------------------------------------- commands
 
 local function listen()
-    listening = listening or assert(socket.bind("127.0.0.1", port or 0, 128))
+    listening = listening or assert(socket.bind(HOST, port or 0, 128))
     listening:settimeout(0)
     port = port or tonumber((select(2, listening:getsockname())))
 end
@@ -300,7 +302,7 @@ local function write_all()
 end
 
 listen()
-local control = assert(socket.bind("127.0.0.1", 0))
+local control = assert(socket.bind(HOST, 0))
 print(port, (select(2, control:getsockname())))
 io.stdout:flush()
 control:settimeout(CONTROLLER_WITHIN_S)

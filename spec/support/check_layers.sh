@@ -5,8 +5,8 @@ set -uo pipefail
 cd "$(dirname "$0")/../.." || exit 2
 
 layers=(
-    "error clock list buf text wake bell errand adaptive"
-    "poller budget config options url tls sqlstate backoff stats types codec catalog columns description statements digest sqltext stale events resolve"
+    "error clock list buf text wake bell errand adaptive note"
+    "poller shm budget config options url tls sqlstate backoff stats tally types codec catalog columns description statements digest sqltext stale events resolve"
     "conn result wire beacon"
     "pool share keeper password"
     "op reactor drive database registry shutdown"

@@ -14,8 +14,8 @@ end
 -- Variables of the parent that say where a database is; a child has only those that it is given.
 local unset = { "DATABASE_URL", "APP_ENV", "NODE_ENV" }
 
-local function command_of(path, environment, arguments)
-    local words = { "exec env" }
+local function command_of(path, environment, arguments, through)
+    local words = { "exec " .. (through or "") .. " env" }
     for _, name in ipairs(unset) do
         words[#words + 1] = "-u " .. name
     end
@@ -44,9 +44,10 @@ local function with_file(text, fn)
 end
 
 --- Runs the text of a Lua program to its end. Returns its standard output and error together and its exit code.
-function M.run(text, environment, arguments)
+-- @param through a program of spec/support that runs the command which it is given, for example silent_net.sh; or nil
+function M.run(text, environment, arguments, through)
     return with_file(text, function(path)
-        return server.sh(command_of(path, environment, arguments))
+        return server.sh(command_of(path, environment, arguments, through))
     end)
 end
 

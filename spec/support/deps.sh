@@ -13,7 +13,8 @@ support=$(dirname "$(readlink -f "$0")")
 build=(gcc libc6-dev make pkg-config libpq-dev libssl-dev lua5.4 liblua5.4-dev)
 demo=("${build[@]}" postgresql lua-cjson iso-codes)
 # shellcheck disable=SC2034
-test=("${demo[@]}" lua-busted lua-system lua-sec lua-luv lua-cqueues libcmocka-dev luarocks openssl valgrind strace)
+test=("${demo[@]}" lua-busted lua-system lua-sec lua-luv lua-cqueues libcmocka-dev luarocks openssl valgrind strace
+    iproute2)
 # For what runs in nginx: the example and its specs, and the benchmark. Debian starts the nginx that it installs.
 # shellcheck disable=SC2034
 openresty=(nginx-light libnginx-mod-http-lua libluajit2-5.1-dev curl procps wrk)
@@ -48,6 +49,7 @@ present() {
         lua-cjson) "$LUA" -e 'require "cjson"' ;;
         lua-busted) "$LUA" -e 'require "busted.core"' ;;
         lua-system) "$LUA" -e 'require "system"' ;;
+        iproute2) command -v ip ;;
         lua-sec) "$LUA" -e 'require "ssl"' ;;
         iso-codes) [ -f /usr/share/iso-codes/json/iso_3166-2.json ] ;;
         libcmocka-dev) pkg-config --exists cmocka ;;

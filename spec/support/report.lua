@@ -1,5 +1,6 @@
---- Output of busted for run_tests.sh: failures in full as they happen, then "passed failed skipped" in the file that
---- TIDEPOOL_REPORT names. A person's run of one file gets a line per test as well (-Xoutput verbose).
+--- Output of busted for run_tests.sh: failures in full as they happen, why a test was skipped, then "passed failed
+--- skipped" in the file that TIDEPOOL_REPORT names. A person's run of one file gets a line per test as well (-Xoutput
+--- verbose).
 local pretty = require "pl.pretty"
 
 local function where(failure)
@@ -55,6 +56,10 @@ return function(options)
     busted.subscribe({ "failure" }, on_failure_elsewhere)
     busted.subscribe({ "error" }, on_failure_elsewhere)
     busted.subscribe({ "test", "end" }, function(element, _, status)
+        if status == "pending" then
+            local skipped = handler.pendings[#handler.pendings]
+            io.write("skipped: ", skipped.name, skipped.message and ": " .. text(skipped.message) or "", "\n")
+        end
         if verbose then
             io.write(("  %-8s %s\n"):format(status, handler.getFullName(element)))
             io.flush()

@@ -101,6 +101,7 @@ record() {
         # shellcheck disable=SC2086 # one word per file, no blanks in their names
         [ -z "$logs_now" ] || { head -n 120 $logs_now; rm -f $logs_now; }
     fi
+    [ "$skipped" -eq 0 ] || [ ! -s "$output" ] || grep -a '^# skipped: ' "$output" | sed "s,^# skipped,skipped: $name,"
     printf '%-40s %4d passed' "$name" "$passed"
     [ "$failed" -eq 0 ] || printf ', %d FAILED' "$failed"
     [ "$skipped" -eq 0 ] || printf ', %d skipped' "$skipped"
