@@ -5,6 +5,7 @@
 -- is never executed for it.
 -- @module tidepool.slow
 local await = require "tidepool.await"
+local compat = require "tidepool.compat"
 local core = require "tidepool.core"
 local events = require "tidepool.events"
 
@@ -116,7 +117,7 @@ function M.explain(state, settings, sql, parameters, entry)
         return
     end
     local task = await.apart(db, function()
-        local ok, plan, err = pcall(plan_of, db, sql, parameters)
+        local ok, plan, err = compat.pcall(plan_of, db, sql, parameters)
         finish(state, entry, sql, ok and plan or nil, ok and err or plan)
     end)
     if not task() then
