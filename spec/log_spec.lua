@@ -153,10 +153,12 @@ describe("the last slow queries", function()
         db:transaction(function(tx) return tx:query "select pg_sleep(0.06)" end)
         for _ in db:each "select pg_sleep(0.06)" do end
         db:pipeline(function(p) p:query "select pg_sleep(0.06)" end)
-        local list = db:slow_queries()
+        local places = {}
+        for _, entry in ipairs(db:slow_queries()) do
+            if entry.query ~= "BEGIN" and entry.query ~= "COMMIT" then table.insert(places, 1, entry.place) end
+        end
         for i = 1, 4 do
-            local entry = list[#list + 1 - i]
-            assert.truthy(entry.place:find("log_spec.lua:" .. here + i, 1, true), entry.place)
+            assert.truthy(places[i]:find("log_spec.lua:" .. here + i, 1, true), places[i])
         end
     end)
 end)

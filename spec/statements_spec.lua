@@ -109,7 +109,7 @@ describe("the statistics of statements", function()
     it("are sorted as asked, and as many as asked", function()
         local db = closing(open())
         for _ = 1, 5 do assert(db:query "select 1 as often") end
-        assert(db:query "select 1 as slow, pg_sleep(0.03)")
+        assert(db:query "select 1 as slow, pg_sleep(0.2)")
         for _ = 1, 2 do assert.is_nil((db:query "select 1 / 0 as bad")) end
         local slow, often, bad = "select ? as slow, pg_sleep(?)", "select ? as often", "select ? / ? as bad"
         assert.equal(slow, db:statements()[1].query)
