@@ -128,12 +128,6 @@ static bool is_out(const struct client *client)
     return client->use == client->guard->use && tp_lease_valid(&client->guard->lease);
 }
 
-/* Whether it was out when the process was forked: it is the parent's. */
-static bool is_inherited(const struct client *client)
-{
-    return client->use == client->guard->use && tp_lease_is_inherited(&client->guard->lease);
-}
-
 static void explain(const struct client *client, struct tp_error *err)
 {
     if (client->use == client->guard->use)
@@ -153,6 +147,12 @@ const tp_lease *tpb_client_lease(lua_State *L, int index)
 {
     struct client *client = check_client(L, index);
     return is_out(client) ? &client->guard->lease : NULL;
+}
+
+bool tpb_client_is_inherited(lua_State *L, int index)
+{
+    const struct client *client = check_client(L, index);
+    return client->use == client->guard->use && tp_lease_is_inherited(&client->guard->lease);
 }
 
 const tp_lease *tpb_client_key(lua_State *L, int index)
@@ -541,19 +541,6 @@ TPB_AWAITS(client_each, client_db)
 TPB_AWAITS(client_copy, client_db)
 TPB_AWAITS(client_ping, client_db)
 
-/* connection:transaction_state(): "idle", "active", "open", "failed" or "unknown"; in a child of
- * fork "inherited". */
-static int client_transaction_state(lua_State *L)
-{
-    static const char *const names[] = {"idle", "active", "open", "failed", "unknown"};
-    struct client *client = check_client(L, 1);
-    const char *name = is_inherited(client) ? "inherited" : "unknown";
-    if (is_out(client))
-        name = names[tp_lease_transaction(&client->guard->lease)];
-    lua_pushstring(L, name);
-    return 1;
-}
-
 static int client_backend_pid(lua_State *L)
 {
     struct client *client = check_client(L, 1);
@@ -566,23 +553,12 @@ static int client_backend_pid(lua_State *L)
     return 1;
 }
 
-static int client_tostring(lua_State *L)
-{
-    struct client *client = check_client(L, 1);
-    if (is_out(client))
-        lua_pushfstring(L, "%s (backend %d)", TPB_CLIENT,
-                        tp_lease_backend_pid(&client->guard->lease));
-    else
-        lua_pushliteral(L, TPB_CLIENT " (released)");
-    return 1;
-}
-
 void tpb_client_open(lua_State *L)
 {
     static const luaL_Reg methods[] = {
         {"release", client_release},
         {"discard", client_discard},
-        {"transaction_state", client_transaction_state},
+        {"transaction_state", tpb_client_transaction_state},
         {"_xact", tpb_client_xact},
         {"_until", tpb_client_until},
         {"_mark", tpb_client_mark},
@@ -611,7 +587,7 @@ void tpb_client_open(lua_State *L)
     luaL_newmetatable(L, TPB_CLIENT);
     lua_pushcfunction(L, client_close);
     lua_setfield(L, -2, "__close");
-    lua_pushcfunction(L, client_tostring);
+    lua_pushcfunction(L, tpb_client_tostring);
     lua_setfield(L, -2, "__tostring");
     luaL_newlib(L, methods);
     tpb_set_awaited(L, awaited);
