@@ -2,8 +2,10 @@ std = "lua54"
 max_line_length = 120
 -- What runs on every Lua has only what every Lua has.
 files["lua/**/*.lua"] = { std = "min" }
+files["lua/bin/tidepool"] = { std = "min" }
 files["lua/tidepool/compat.lua"] = { std = "max" }
 files["lua/tidepool/await/*.lua"] = { std = "min", read_globals = { "ngx" } }
+files["lua/tidepool/http/nginx.lua"] = { std = "min", globals = { "ngx" } }
 files["spec/support/portable.lua"] = { std = "max" }
 files["spec/**/*_spec.lua"] = { std = "min+busted" }
 local only_5_4 = {
@@ -14,5 +16,7 @@ for _, name in ipairs(only_5_4) do
 end
 files["spec/helper.lua"] = { std = "+busted" }
 files["rockspec/*.rockspec"] = { std = "+rockspec" }
-include_files = { "lua/**/*.lua", "spec/**/*.lua", "examples/**/*.lua", "rockspec/*.rockspec", ".luacheckrc" }
+include_files = {
+    "lua/**/*.lua", "lua/bin/tidepool", "spec/**/*.lua", "examples/**/*.lua", "rockspec/*.rockspec", ".luacheckrc",
+}
 files[".luacheckrc"] = { std = "+luacheckrc" }

@@ -15,6 +15,7 @@ VARIANT ?= default
 PREFIX ?= /usr/local
 LUA_LIBDIR ?= $(PREFIX)/lib/lua/$(LUA_VERSION:jit=5.1)
 LUA_SHAREDIR ?= $(PREFIX)/share/lua/$(LUA_VERSION:jit=5.1)
+BINDIR ?= $(PREFIX)/bin
 DESTDIR ?=
 JOBS ?= $(shell nproc 2>/dev/null || echo 2)
 
@@ -117,10 +118,17 @@ deps: ## Install what building, testing and checking need (Debian: root or sudo;
 include spec/support/test.mk spec/support/lint.mk spec/support/bench.mk spec/support/openresty.mk spec/support/fuzz.mk \
 	spec/support/soak.mk
 
-install: all ## Install the Lua module under PREFIX (or LUA_LIBDIR and LUA_SHAREDIR)
-	install -d '$(DESTDIR)$(LUA_LIBDIR)/tidepool' '$(DESTDIR)$(LUA_SHAREDIR)'
+# The program is run by the Lua that it was installed for.
+is_it = assert((jit and "jit" or _VERSION:match "[%d.]+") == "$(LUA_VERSION)")
+lua_program = $(or $(call ask,lua_found,for name in $(lua_names) lua; do \
+	$$name -e '$(is_it)' && command -v $$name && break; done),/usr/bin/env lua$(LUA_VERSION))
+
+install: all ## Install the Lua module and the program tidepool under PREFIX (or LUA_LIBDIR, LUA_SHAREDIR and BINDIR)
+	install -d '$(DESTDIR)$(LUA_LIBDIR)/tidepool' '$(DESTDIR)$(LUA_SHAREDIR)' '$(DESTDIR)$(BINDIR)'
 	install -m 755 $(MODULE) '$(DESTDIR)$(LUA_LIBDIR)/tidepool/core.so'
 	cd lua && find tidepool -name '*.lua' -exec install -D -m 644 {} '$(DESTDIR)$(LUA_SHAREDIR)/{}' \;
+	sed '1s|.*|#!$(lua_program)|' lua/bin/tidepool >'$(DESTDIR)$(BINDIR)/tidepool'
+	chmod 755 '$(DESTDIR)$(BINDIR)/tidepool'
 
 clean: ## Remove everything that was built
 	rm -rf $(BUILD)

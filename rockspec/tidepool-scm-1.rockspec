@@ -35,5 +35,6 @@ build = {
     install_variables = {
         LUA_LIBDIR = "$(LIBDIR)",
         LUA_SHAREDIR = "$(LUADIR)",
+        BINDIR = "$(BINDIR)", -- LuaRocks puts a script there that finds the rock
     },
 }

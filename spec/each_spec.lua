@@ -182,6 +182,33 @@ describe("each", function()
     end)
 end)
 
+describe("the rows of each", function()
+    it("tell their columns before the first is read, and what the statement has done after the last", function()
+        local db = closing(open())
+        for _ = 1, 3 do
+            local next_row, _, _, rows = db:each "select i, 'x' as t from generate_series(1, 3000) as i"
+            assert.same({ "i", "int4", "t", "text" }, { rows:columns()[1].name, rows:columns()[1].type,
+                rows:columns()[2].name, rows:columns()[2].type })
+            assert.is_nil(rows:result())
+            local count = 0
+            while next_row() do count = count + 1 end
+            assert.same({ command = "SELECT", count = count }, rows:result())
+        end
+    end)
+
+    it("tell their columns when there are none, and of a statement that returns none", function()
+        local db = closing(open())
+        local next_row, _, _, rows = db:each "select 1 as one where false"
+        assert.equal("one", rows:columns()[1].name)
+        assert.is_nil(next_row())
+        assert.same({ command = "SELECT", count = 0 }, rows:result())
+        next_row, _, _, rows = db:each "create temporary table each_none (i int)"
+        assert.same({}, rows:columns())
+        assert.is_nil(next_row())
+        assert.equal("CREATE TABLE", rows:result().command)
+    end)
+end)
+
 describe("a loop over each that is left early", function()
     it("gives the connection back to the pool, or has it replaced", function()
         local db = closing(open { pool = { min = 0, max = 1 } })

@@ -22,7 +22,8 @@ describe("examples/openresty", function()
         for status in output:gmatch "HTTP (%d+)" do
             statuses[#statuses + 1] = status
         end
-        assert.same({ "200", "201", "201", "409", "400", "200", "200", "404", "200", "200" }, statuses)
+        assert.same({ "200", "201", "201", "409", "400", "200", "200", "404", "200", "200", "200" },
+            statuses)
         assert.matches('"status":"ok"', output)
         assert.matches("ben@example.org", output)
         assert.matches("198 404", output)

@@ -9,6 +9,8 @@ local PROGRAM = [[
     print(_VERSION, type(tidepool._VERSION), debug.getinfo(tidepool.open, "S").source, answer)
     db:close()]]
 
+local COMMAND = "cd / && env -u LUA_PATH -u LUA_CPATH %s/bin/tidepool query --no-header 'select 41 + 1'"
+
 describe("the rockspec", function()
     local tree
 
@@ -31,6 +33,7 @@ describe("the rockspec", function()
         output = server.sh(command:format(tree, version, tree, version, tree, version, version, PROGRAM))
         assert.equal(("Lua %s\tstring\t@%s/share/lua/%s/tidepool/init.lua\t42\n")
             :format(version, tree, version), output)
+        assert.equal("42\r\n", (server.sh(COMMAND:format(tree))))
     end
 
     it("is found and installed by `luarocks make`, and the module then works from any folder", function()
@@ -44,5 +47,16 @@ describe("the rockspec", function()
         end
         installs("5.1", " -- OUT=build/rock5.1")
         server.sh "rm -rf build/rock5.1"
+    end)
+end)
+
+describe("make install", function()
+    it("puts the module and the program under PREFIX, and the program finds the module", function()
+        local prefix = server.sh("mktemp -d /tmp/tidepool.prefix.XXXXXX"):match "%S+"
+        local output, code = server.sh("make -s install PREFIX=" .. prefix)
+        assert.equal(0, code, output)
+        output = server.sh(COMMAND:format(prefix))
+        server.sh("rm -rf " .. prefix)
+        assert.equal("42\r\n", output)
     end)
 end)

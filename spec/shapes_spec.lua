@@ -24,6 +24,33 @@ end
 local COMMAND = "create temporary table if not exists shapes_none (i int)"
 local TABLE = [[select * from (values (1, 'one', 1.5), (2, null, 2.5), (3, 'three', null)) as v (id, name, grade)]]
 
+describe("a result with text = true", function()
+    local SQL = [[select 1 as i, true as b, 2.5::float8 as f, '{1,NULL}'::int[] as a, '{"z": 1, "a": 2}'::json as j,
+        '\xff00'::bytea as d, null as n, row(1, 'x') as r]]
+    local WRITTEN = { "1", "t", "2.5", "{1,NULL}", '{"z": 1, "a": 2}', "\\xff00", nil, "(1,x)" }
+
+    it("has every value as the server writes it, in every shape", function()
+        each_way(function(db, way)
+            local row = assert(db:query { SQL, text = true, as = "arrays" })[1]
+            for i = 1, 8 do
+                assert.equal(WRITTEN[i], row[i], way)
+            end
+            assert.equal("t", db:query({ SQL, text = true })[1].b)
+            assert.equal("2.5", db:query({ SQL, text = true, as = "columns" }).f[1])
+            assert.equal("\\xff00", db:query({ SQL, text = true, as = "lazy" })[1].d)
+            assert.equal("1", db:value { SQL, text = true })
+            assert.equal(tidepool.null, db:one({ SQL, text = true, nulls = true }).n)
+            assert.is_true(db:one(SQL).b)
+        end)
+    end)
+
+    it("is no option of what many statements share", function()
+        local db = closing(open())
+        assert.has_error(function() db:query_many({ "select $1::int", text = true }, { { 1 } }) end)
+        assert.has_error(function() db:pipeline(function(p) p:query { "select 1", text = true } end) end)
+    end)
+end)
+
 describe("a result as arrays", function()
     it("has rows by position, and what all results have", function()
         each_way(function(db)

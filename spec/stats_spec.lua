@@ -286,7 +286,7 @@ describe("the statistics", function()
         assert.equal(query.count, query.buckets[16].count)
         assert.is_true(query.buckets[8].count < query.count and query.buckets[8].count >= 15)
         assert.has_error(function() db:stats { bucket = true } end,
-            "unknown option 'bucket' of stats (known: buckets)")
+            "unknown option 'bucket' of stats (known: buckets, shared)")
         assert.has_error(function() db:stats(1) end)
     end)
 

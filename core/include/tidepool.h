@@ -368,6 +368,7 @@ enum tp_transaction_state {
     TP_TX_FAILED, /* in a transaction that can only roll back */
     TP_TX_UNKNOWN /* the connection is lost */
 };
+const char *tp_transaction_state_name(enum tp_transaction_state state); /* "idle", "active", ... */
 enum tp_transaction_state tp_lease_transaction(const tp_lease *lease);
 /* A deadline for all operations with the lease, besides their own; TP_NEVER: none, as at first. */
 void tp_lease_set_deadline(const tp_lease *lease, int64_t deadline);
@@ -383,6 +384,38 @@ void tp_lease_set_tags(const tp_lease *lease, const char *comment, const char *a
 const char *tp_lease_xact(const tp_lease *lease, bool *unseen);
 const char *tp_xact_sql(void);
 int tp_lease_backend_pid(const tp_lease *lease);
+
+/* A connection on loan. Texts are valid UTF-8, cut to fit. */
+struct tp_holder {
+    int backend_pid;
+    int64_t age_us;
+    enum tp_transaction_state transaction; /* TP_TX_ACTIVE: a statement is under way */
+    int line;
+    char place[80]; /* where it was acquired, if that is known; else empty */
+    char sql[120];  /* the beginning of its last statement */
+};
+/* The connections on loan, the oldest first. Fills at most `room` and returns how many there are.
+ * Thread: any. */
+size_t tp_pool_holders(tp_pool *pool, struct tp_holder *out, size_t room);
+
+/* A backend that waits for a lock, and one that it waits for. Of texts that others have sent only
+ * what comes before the first text constant is shown, and nothing when they are another role's. */
+struct tp_blocked {
+    int pid;
+    int64_t wait_us;
+    char state[32], query[160]; /* as in pg_stat_activity */
+    int by;                     /* 0: a prepared transaction */
+    char by_application[64], by_state[32], by_query[160];
+    int64_t by_state_us; /* for how long in that state */
+};
+/* Which of the connections on loan wait for locks, when callers who wait for a connection have led
+ * to that question a moment ago: see pool_inquiry.h. Fills at most `room`, those that wait the
+ * longest first, one backend's behind each other, and returns how many there are; -1: nothing is
+ * known of it. Thread: any. */
+int tp_pool_blocked(tp_pool *pool, struct tp_blocked *out, int room);
+/* The question for all backends of the server: its columns are the fields of tp_blocked, the times
+ * in milliseconds. Static. */
+const char *tp_blocked_sql(void);
 
 /* -------------------------------------------------------------------- types */
 
@@ -528,6 +561,7 @@ struct tp_query {
     bool idempotent;   /* may be repeated after a lost link */
     bool simple;       /* many statements, no parameters, never prepared */
     bool stream;       /* rows are used as they come: never repeated once there were some */
+    bool text;         /* rows come in the text form, whatever their types */
     int64_t wait_us;   /* stream: the longest wait for more rows; 0: none but the deadline */
     int64_t max_rows;  /* more are an error; 0: any number */
     int64_t max_bytes; /* of all rows together; 0: any number */
@@ -670,6 +704,10 @@ void tp_op_pause(tp_op *op, int64_t until);
 void tp_op_drain(tp_op *op, int64_t deadline);
 void tp_op_suspend(tp_op *op, int64_t deadline);
 
+/* Where in the program the operation is, for connections that it takes itself: see
+ * tp_lease_set_place. NULL: nowhere; so it is at first. */
+void tp_op_set_place(tp_op *op, const char *place, int line);
+
 /* Something of the caller's. */
 void tp_op_set_tag(tp_op *op, void *tag);
 void *tp_op_tag(const tp_op *op);
@@ -775,6 +813,7 @@ struct tp_stats {
     /* of all processes together: pool.max_total, 0 without one; connections that count; and
      * processes that share it */
     int budget_max, budget_used, budget_processes;
+    int processes; /* that share statistics; of tp_pool_shared_stats only */
     enum tp_breaker_state breaker;
     uint64_t fail_fast; /* callers who were told at once that no connection can be made */
     uint64_t acquires, acquire_timeouts, acquire_cancels;
@@ -793,6 +832,15 @@ struct tp_stats {
     struct tp_latency wait, connect, query, transaction, held;
 };
 void tp_pool_stats(tp_pool *pool, struct tp_stats *out); /* Thread: any */
+/* The same of all processes that share statistics with this pool (stats.shared), those that have
+ * ended included; what others have counted is at most 0.2 s old. Of a pool that shares nothing, its
+ * own. Errors: TP_ERR_CONNECTION. Thread: any. */
+enum tp_status tp_pool_shared_stats(tp_pool *pool, struct tp_stats *out,
+                                    struct tp_error *err) TP_MUST_CHECK;
+/* This process is a worker of a service that its parent runs: workers come and go while that goes
+ * on. Pools that are opened from now on share their statistics unless stats.shared says otherwise,
+ * and the totals last as long as the parent. Thread: any. */
+void tp_worker_declare(void);
 
 /* Statistics of one statement: all texts that differ in constants, comments, blanks or the
  * length of a list only are one, and `query` is what they have in common. Rows were returned or
@@ -848,7 +896,12 @@ enum tp_event_type {
     TP_EVENT_OVERFLOW,     /* events were dropped (limits.events); text says how many */
     TP_EVENT_TLS_RELOAD,   /* files of certificates have changed: text says whether what they
                               have now is used */
-    TP_EVENT_BREAKER       /* the breaker has opened or closed: text has "open" or "closed" */
+    TP_EVENT_BREAKER,      /* the breaker has opened or closed: text has "open" or "closed" */
+    TP_EVENT_HELD,         /* a connection is on loan for longer than pool.leak_after_ms: text has
+                              since when, where it was acquired and what it did last */
+    TP_EVENT_RETURNED,     /* such a one has come back: text has after how long */
+    TP_EVENT_IDLE_TX       /* a connection on loan has been idle in a transaction for half the time
+                              after which the server ends it */
 };
 const char *tp_event_name(enum tp_event_type type);
 

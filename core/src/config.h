@@ -24,6 +24,7 @@ struct tp_settings {
     const char *tls_server_name;              /* NULL: the host's; borrowed */
     bool writes;                              /* only a server that can write will do */
     int64_t acquire_timeout_us;               /* 0: a caller does not wait at all */
+    int64_t leak_after_us, idle_tx_us;        /* 0: off; the latter ends it */
     int64_t connect_timeout_us;               /* TP_NEVER: no limit */
     int64_t idle_timeout_us, max_lifetime_us; /* 0: off */
     int64_t query_timeout_us;                 /* of one call, when it says none; 0: none */
@@ -44,6 +45,7 @@ struct tp_settings {
     int64_t verdict_us;             /* 0: off */
     bool log_queries, log_connections;
     int64_t log_slow_us; /* 0: off */
+    bool stats_shared;   /* with other processes */
 };
 
 const struct tp_settings *tp__config_settings(const tp_config *config);

@@ -201,6 +201,8 @@ static void build_settings(tp_config *config)
             config->keyring != NULL ? tp__config_text(config, TP_OPT_TLS_SERVER_NAME) : NULL,
         .writes = needs_writing(config),
         .acquire_timeout_us = us_of(config, TP_OPT_ACQUIRE_TIMEOUT),
+        .leak_after_us = us_of(config, TP_OPT_LEAK_AFTER),
+        .idle_tx_us = us_of(config, TP_OPT_IDLE_IN_TRANSACTION_TIMEOUT),
         .connect_timeout_us = connect_timeout > 0 ? connect_timeout : TP_NEVER,
         .idle_timeout_us = us_of(config, TP_OPT_IDLE_TIMEOUT),
         .max_lifetime_us = us_of(config, TP_OPT_MAX_LIFETIME),
@@ -227,6 +229,7 @@ static void build_settings(tp_config *config)
         .log_queries = tp__config_true(config, TP_OPT_LOG_QUERIES),
         .log_connections = tp__config_true(config, TP_OPT_LOG_CONNECTIONS),
         .log_slow_us = us_of(config, TP_OPT_LOG_SLOW),
+        .stats_shared = tp__config_true(config, TP_OPT_STATS_SHARED),
     };
 }
 

@@ -6,6 +6,7 @@
 #include <strings.h>
 
 #include "error.h"
+#include "ledger.h"
 
 #define BUDGET_LETTERS "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-."
 
@@ -216,15 +217,24 @@ static enum tp_status check_budget(tp_config *config, struct tp_error *err)
                              "begin with '.'",
                              label);
     }
-    if (name != NULL && !limited) {
+    if (name != NULL && !limited && !tp__config_true(config, TP_OPT_STATS_SHARED)) {
         return tp__error_set(err, TP_ERR_VALIDATION, "%s needs pool.max_total", label);
     }
     return limited ? check_pair(config, TP_OPT_POOL_MIN, TP_OPT_MAX_TOTAL, err) : TP_OK;
 }
 
+/* Where there are other processes that it is about. */
+static void find_shared(tp_config *config)
+{
+    bool shared = tp__config_number(config, TP_OPT_MAX_TOTAL) > 0 || tp__worker_is_declared();
+    if (tp__config_text(config, TP_OPT_STATS_SHARED) == NULL)
+        tp__config_work_out(config, TP_OPT_STATS_SHARED, shared ? "true" : "false");
+}
+
 static enum tp_status check_numbers(tp_config *config, struct tp_error *err)
 {
     enum tp_status status = check_pair(config, TP_OPT_POOL_MIN, TP_OPT_POOL_MAX, err);
+    find_shared(config);
     if (status == TP_OK) {
         status = check_budget(config, err);
     }

@@ -118,6 +118,7 @@ struct tp_execution {
     struct tp_description *description;   /* retained while it runs */
     const struct tp_statement *statement; /* NULL: not prepared on this connection */
     const struct tp_param *params;
+    bool text; /* rows come in the text form */
     bool keep; /* without a statement: prepare it on the way, under a name if there are any;
                   then tp__conn_remember it when it has succeeded */
 };

@@ -20,6 +20,7 @@ static void begin(struct tp_conn *conn)
     tp__description_release(conn->expected);
     conn->expected = NULL;
     conn->binary = false;
+    conn->only_text = false;
     conn->pipelined = false;
     conn->pinging = false;
     conn->piping = false;
@@ -263,7 +264,7 @@ static void begin_wire(struct tp_conn *conn)
 static bool wants_binary(const struct tp_conn *conn, const struct tp_description *description)
 {
     const struct tp_columns *columns = description->columns;
-    if (columns == NULL || !columns->binary || !description->plain)
+    if (columns == NULL || !columns->binary || !description->plain || conn->only_text)
         return false;
     if (conn->piping)
         return (columns->needs & conn->unmet_then) == 0;
@@ -301,6 +302,7 @@ enum tp_status tp__conn_ask_execute(struct tp_conn *conn, const struct tp_execut
     const struct tp_description *description = execution->description;
     conn->traces |= description->traces & conn->traces_most;
     begin(conn);
+    conn->only_text = execution->text;
     /* A statement without columns may be one that libpq has to know of: SET, COPY. */
     if (execution->statement != NULL && execution->statement->name[0] != '\0' &&
         description->columns != NULL && description->plain && is_for_wire(conn) &&

@@ -86,6 +86,7 @@ struct tp_conn {
     struct tp_wire wire;             /* active: it has the socket, and libpq is idle */
     struct tp_description *expected; /* of the statement under way; counted; may be NULL */
     bool binary;                     /* the form that was asked for */
+    bool only_text;                  /* the caller wants no other than the text form */
     bool whole;    /* libpq has given a result to its end; false again in the middle of rows */
     bool complete; /* behind the rows that are there: TP_RESULT */
     const struct tp_columns *columns; /* of the result that comes, or NULL */

@@ -8,6 +8,7 @@
 #include "budget.h"
 #include "description.h"
 #include "error.h"
+#include "ledger.h"
 #include "op.h"
 #include "pool_stats.h"
 #include "registry.h"
@@ -84,6 +85,8 @@ static enum tp_step step_chore(struct tp_conn *conn, enum tp_chore chore, int re
         return tp__conn_step_open(conn, err);
     case TP_CHORE_PING:
         return tp__conn_step_ping(conn, ready);
+    case TP_CHORE_INQUIRE:
+        return tp__database_inquire(conn, ready);
     case TP_CHORE_RESET:
         break;
     }
@@ -131,6 +134,7 @@ static const struct tp_pool_vtable connections = {
     .close = close_connection,
     .socket = dup_socket,
     .permit = permit_connections,
+    .inquires = true,
 };
 
 /* --------------------------------------------------------------------- open */
@@ -162,6 +166,8 @@ static struct tp_pool_limits limits_of(const struct tp_settings *settings)
         .max_lifetime_us = settings->max_lifetime_us,
         .max_uses = settings->max_uses,
         .health_interval_us = settings->health_interval_us,
+        .leak_after_us = settings->leak_after_us,
+        .idle_tx_us = settings->idle_tx_us,
         .connect_base_us = settings->retry_base_us,
         .connect_max_us = settings->retry_max_us,
         .by_permit = settings->asks_password,
@@ -172,8 +178,9 @@ static struct tp_pool_limits limits_of(const struct tp_settings *settings)
     };
 }
 
-/* Pools that nobody has named a budget for share that of their server, database and role. */
-static void name_budget(const tp_config *config, char out[TP_BUDGET_NAME_ROOM])
+/* What several processes share has the name of their budget, or of their server, database and
+ * role. */
+static void name_shared(const tp_config *config, char out[TP_BUDGET_NAME_ROOM])
 {
     static const char *const words[] = {"host", "hostaddr", "port", "dbname", "user"};
     const char *name = tp__config_settings(config)->pool_budget;
@@ -200,22 +207,62 @@ static enum tp_status new_budget(struct tp_budget **out, const tp_config *config
     *out = NULL;
     if (total == 0)
         return TP_OK;
-    name_budget(config, name);
+    name_shared(config, name);
     return tp__budget_new(out, name, total, err);
 }
 
-/* With what takes memory; NULL: there is none. */
-static struct tp_database *new_database(const struct tp_settings *settings)
+static enum tp_status new_ledger(struct tp_ledger **out, const tp_config *config,
+                                 struct tp_error *err)
 {
+    char name[TP_BUDGET_NAME_ROOM];
+    *out = NULL;
+    if (!tp__config_settings(config)->stats_shared)
+        return TP_OK;
+    name_shared(config, name);
+    *out = tp__ledger_new(name);
+    return *out != NULL ? TP_OK : tp__error_set(err, TP_ERR_MEMORY, "out of memory for a pool");
+}
+
+/* What a pool has in common with those of other processes. */
+struct shared {
+    struct tp_budget *budget;
+    struct tp_ledger *ledger;
+};
+
+static enum tp_status new_shared(struct shared *out, const tp_config *config, struct tp_error *err)
+{
+    enum tp_status status = new_budget(&out->budget, config, err);
+    if (status != TP_OK)
+        return status;
+    status = new_ledger(&out->ledger, config, err);
+    if (status != TP_OK)
+        tp__budget_free(out->budget);
+    return status;
+}
+
+static bool init_statements(struct tp_database *database, const struct tp_settings *settings)
+{
+    if (!tp__shelf_init(&database->shelf, settings->statement_cache_size))
+        return false;
+    if (tp__digests_init(&database->digests, settings->most_statements))
+        return true;
+    tp__shelf_deinit(&database->shelf);
+    return false;
+}
+
+static struct tp_database *new_database(const struct tp_settings *settings, struct tp_error *err)
+{
+    struct tp_pool_limits limits = limits_of(settings);
     struct tp_database *database = calloc(1, sizeof *database);
-    if (database == NULL)
-        return NULL;
-    if (!tp__shelf_init(&database->shelf, settings->statement_cache_size)) {
+    if (database == NULL || !init_statements(database, settings)) {
         free(database);
+        tp__error_set(err, TP_ERR_MEMORY, "out of memory for a pool");
         return NULL;
     }
-    if (!tp__digests_init(&database->digests, settings->most_statements)) {
+    if (tp__pool_new(&database->pool, &limits, &connections, database, free_database, err) !=
+        TP_OK) {
         tp__shelf_deinit(&database->shelf);
+        tp__digests_deinit(&database->digests);
         free(database);
         return NULL;
     }
@@ -225,22 +272,13 @@ static struct tp_database *new_database(const struct tp_settings *settings)
 struct tp_database *tp__database_open(tp_config *config, struct tp_error *err)
 {
     const struct tp_settings *settings = tp__config_settings(config);
-    struct tp_pool_limits limits = limits_of(settings);
-    struct tp_budget *budget;
-    if (new_budget(&budget, config, err) != TP_OK)
+    struct shared shared;
+    if (new_shared(&shared, config, err) != TP_OK)
         return NULL;
-    struct tp_database *database = new_database(settings);
+    struct tp_database *database = new_database(settings, err);
     if (database == NULL) {
-        tp__budget_free(budget);
-        tp__error_set(err, TP_ERR_MEMORY, "out of memory for a pool");
-        return NULL;
-    }
-    if (tp__pool_new(&database->pool, &limits, &connections, database, free_database, err) !=
-        TP_OK) {
-        tp__budget_free(budget);
-        tp__shelf_deinit(&database->shelf);
-        tp__digests_deinit(&database->digests);
-        free(database);
+        tp__budget_free(shared.budget);
+        tp__ledger_free(shared.ledger);
         return NULL;
     }
     tp__passwords_init(&database->passwords, settings);
@@ -252,7 +290,8 @@ struct tp_database *tp__database_open(tp_config *config, struct tp_error *err)
     database->settings = settings;
     database->tls.keyring = tp__keyring_retain(tp__config_keyring(config));
     database->pool->configured = settings->configured;
-    database->pool->budget = budget;
+    database->pool->budget = shared.budget;
+    database->pool->ledger = shared.ledger;
     return database;
 }
 

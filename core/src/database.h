@@ -54,6 +54,12 @@ void tp__database_note_tls(struct tp_database *database, const struct tp_conn *c
 /* Warns of certificates that end soon, once a day. Thread: the housekeeper. */
 void tp__database_watch_certificates(struct tp_database *database);
 
+/* --- database_inquiry.c ----------------------------------------------------- */
+
+/* Asks the server which of the pool's loans wait for locks, and tells the pool (pool_inquiry.h).
+ * Thread: the housekeeper. */
+enum tp_step tp__database_inquire(struct tp_conn *conn, int ready);
+
 /* How a connection should go back, judged by its state: lost ones are closed, ones with
  * a statement under way or a transaction open, or with what a borrower may have left in the
  * session, are mended. `rollback` tells of the transaction. */

@@ -32,6 +32,12 @@ const char *tp_event_name(enum tp_event_type type)
         return "breaker";
     case TP_EVENT_OVERFLOW:
         return "overflow";
+    case TP_EVENT_HELD:
+        return "held";
+    case TP_EVENT_RETURNED:
+        return "returned";
+    case TP_EVENT_IDLE_TX:
+        return "idle_in_transaction";
     }
     return "";
 }

@@ -2,10 +2,7 @@
  *
  * A pass closes what is to be closed, reaps what is idle or worn, decides how many
  * connections to open, moves every connecting or mending connection on, and then
- * works out when the next pass is due. Between passes it sleeps in epoll_wait. Each
- * descriptor stays in the epoll set for as long as its connection lives: level
- * triggered for what a chore waits for, and edge triggered for the hang-up alone
- * while it is idle or lent, so that a query never wakes the housekeeper. */
+ * works out when the next pass is due. Between passes it sleeps in epoll_wait. */
 #include "keeper.h"
 
 #include <signal.h>
@@ -15,8 +12,12 @@
 
 #include "clock.h"
 #include "error.h"
+#include "keeper_epoll.h"
 #include "pool_breaker.h"
 #include "pool_budget.h"
+#include "pool_ledger.h"
+#include "pool_inquiry.h"
+#include "pool_lent.h"
 #include "pool_stats.h"
 
 enum {
@@ -25,79 +26,8 @@ enum {
      * waits is served by it sooner than by a new one, unless it takes longer than this. */
     MENDED_SOON_US = 20 * 1000,
     /* Callers who are asked for something may be busy, or go away: then others are. */
-    ASK_OTHERS_US = 50 * 1000,
-    EVENTS_AT_ONCE = 64
+    ASK_OTHERS_US = 50 * 1000
 };
-
-/* ------------------------------------------------------------ descriptors */
-
-/* Tells epoll what to report of a slot's descriptor. libpq may have replaced the
- * descriptor (another host, another TLS attempt) under the same number: then the
- * old one left the set when it was closed, and MOD fails. */
-static void arm(tp_pool *pool, struct tp_slot *slot, int fd, uint32_t events)
-{
-    for (int i = 0; i < pool->limits.max; i++) {
-        if (pool->slots[i].fd == fd && &pool->slots[i] != slot)
-            pool->slots[i].fd = -1; /* libpq closed it, and the number was given out again */
-    }
-    if (fd < 0 || (slot->fd == fd && slot->armed_events == (int)events && (events & EPOLLET) != 0))
-        return;
-    struct epoll_event event = {.events = events, .data.ptr = slot};
-    if (epoll_ctl(pool->epoll_fd, EPOLL_CTL_MOD, fd, &event) != 0)
-        (void)epoll_ctl(pool->epoll_fd, EPOLL_CTL_ADD, fd, &event);
-    slot->fd = fd;
-    slot->armed_events = (int)events;
-}
-
-/* Closing a descriptor takes it out of the set only when no forked child has a copy of
- * it; one that stayed would report the end of this connection as that of the next. */
-static void disarm(tp_pool *pool, struct tp_slot *slot)
-{
-    if (slot->fd >= 0)
-        (void)epoll_ctl(pool->epoll_fd, EPOLL_CTL_DEL, slot->fd, NULL);
-    slot->fd = -1;
-}
-
-static uint32_t epoll_events(int events)
-{
-    uint32_t out = EPOLLRDHUP;
-    if ((events & TP_READ) != 0)
-        out |= EPOLLIN;
-    if ((events & TP_WRITE) != 0)
-        out |= EPOLLOUT;
-    return out;
-}
-
-/* A chore that waits for nothing on its descriptor must not be woken by it. */
-static void arm_for_wait(tp_pool *pool, struct tp_slot *slot, const struct tp_wait *wait)
-{
-    if (wait->fd >= 0 && wait->events != 0)
-        arm(pool, slot, wait->fd, epoll_events(wait->events));
-    else if (slot->fd >= 0)
-        arm(pool, slot, slot->fd, EPOLLRDHUP | EPOLLET);
-}
-
-static void take_event(const struct epoll_event *event)
-{
-    struct tp_slot *slot = event->data.ptr;
-    if ((event->events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0)
-        atomic_store(&slot->hangup, true);
-    if ((event->events & EPOLLOUT) != 0)
-        slot->ready |= TP_WRITE;
-    if ((event->events & ~(uint32_t)EPOLLOUT) != 0)
-        slot->ready |= TP_READ;
-    slot->due = 0;
-}
-
-static void sleep_until(tp_pool *pool, int64_t due)
-{
-    struct epoll_event events[EVENTS_AT_ONCE];
-    int count = epoll_wait(pool->epoll_fd, events, EVENTS_AT_ONCE, tp__poll_ms(due, tp_now()));
-    for (int i = 0; i < count; i++) {
-        if (events[i].data.ptr != NULL)
-            take_event(&events[i]);
-    }
-}
 
 /* ------------------------------------------------------------------ closing */
 
@@ -109,7 +39,7 @@ static void close_slots(tp_pool *pool)
         struct tp_slot *slot = TP_CONTAINER(first, struct tp_slot, link);
         void *connection = tp__slot_take_connection_locked(slot);
         pthread_mutex_unlock(&pool->lock);
-        disarm(pool, slot);
+        tp__keeper_disarm(pool, slot);
         tp__pool_close_connection(pool, connection);
         tp__pool_event(pool, TP_EVENT_REMOVE, slot->backend_pid, 0, NULL, "%s",
                        tp_close_reason_name(slot->reason));
@@ -298,7 +228,7 @@ static void connect_failed(struct tp_slot *slot, const struct tp_error *err)
     pthread_mutex_lock(&pool->lock);
     void *connection = tp__slot_take_connection_locked(slot);
     pthread_mutex_unlock(&pool->lock);
-    disarm(pool, slot);
+    tp__keeper_disarm(pool, slot);
     tp__pool_close_connection(pool, connection);
     if (says_server_gone(err))
         tp__pool_bump_epoch(pool, TP_CLOSE_SERVER_GONE);
@@ -361,7 +291,7 @@ static void chore_done(struct tp_slot *slot, const struct tp_wait *wait)
     bool opened = slot->chore == TP_CHORE_OPEN;
     if (opened) /* an address that refused has hung up, not the one that answered */
         atomic_store(&slot->hangup, false);
-    arm(pool, slot, wait->fd, EPOLLRDHUP | EPOLLET);
+    tp__keeper_arm(pool, slot, wait->fd, EPOLLRDHUP | EPOLLET);
     slot->due = 0;
     slot->ready = 0;
     if (opened) {
@@ -412,7 +342,7 @@ static void step_slot(struct tp_slot *slot)
         break;
     case TP_WAIT:
         slot->due = wait.deadline;
-        arm_for_wait(pool, slot, &wait);
+        tp__keeper_arm_for_wait(pool, slot, &wait);
         break;
     default:
         chore_failed(slot, &err);
@@ -480,11 +410,14 @@ static int64_t next_pass_due(tp_pool *pool)
     pthread_mutex_lock(&pool->lock);
     int64_t soon, now = tp_now();
     int64_t due = earlier(earlier(now + SLEEP_AT_MOST_US, pool->budget_due), pool->permit_due);
+    due = earlier(due, pool->publish_due);
     for (int i = 0; i < pool->limits.max; i++)
         due = earlier(due, slot_due_locked(&pool->slots[i], now));
     if (pool->waiting > 0 && mended_soon_locked(pool, now, &soon) > 0)
         due = earlier(due, soon);
     due = earlier(due, next_try_due_locked(pool, now));
+    due = earlier(due, tp__lent_due_locked(pool, now));
+    due = earlier(due, tp__inquiry_due_locked(pool));
     if (pool->adaptive.on && pool->waiting > 0)
         due = earlier(due, pool->adaptive.window_began + TP_ADAPTIVE_WINDOW_US);
     due = earlier(due, tp__breaker_dismiss_due_locked(pool, now));
@@ -510,10 +443,13 @@ static void pass(tp_pool *pool)
     reap_locked(pool, tp_now());
     tp__pool_budget_reap_locked(pool, tp_now());
     tp__breaker_dismiss_locked(pool, false, tp_now());
+    tp__lent_warn_locked(pool, tp_now());
     pthread_mutex_unlock(&pool->lock);
     close_slots(pool);
     begin_connects(pool);
     step_slots(pool, rung);
+    tp__pool_ledger_pass(pool);
+    tp__inquiry_pass(pool, rung);
 }
 
 static void *keeper_main(void *arg)
@@ -521,7 +457,7 @@ static void *keeper_main(void *arg)
     tp_pool *pool = arg;
     while (!atomic_load(&pool->keeper_stop)) {
         pass(pool);
-        sleep_until(pool, next_pass_due(pool));
+        tp__keeper_sleep(pool, next_pass_due(pool));
     }
     return NULL;
 }
@@ -560,6 +496,7 @@ bool tp__keeper_start_locked(tp_pool *pool)
 static void close_the_rest(tp_pool *pool)
 {
     int unused = 0;
+    tp__inquiry_close(pool);
     pthread_mutex_lock(&pool->lock);
     for (int i = 0; i < pool->limits.max; i++) {
         struct tp_slot *slot = &pool->slots[i];
@@ -577,6 +514,7 @@ static void close_the_rest(tp_pool *pool)
     pool->keeper_started = false; /* from here on, whoever brings one back closes it */
     pthread_mutex_unlock(&pool->lock);
     tp__pool_budget_give(pool, unused);
+    tp__pool_ledger_leave(pool);
     tp__pool_budget_leave(pool, TP_BUDGET_LEAVE_US);
 }
 

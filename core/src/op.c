@@ -242,8 +242,10 @@ static void abandon_connection(tp_op *op)
 
 void tp__op_leave_lease(const tp_op *op)
 {
-    if (!op->owned && op->slot != NULL && !tp__op_is_dispossessed(op) && op->slot->user == op)
-        op->slot->user = NULL;
+    if (op->owned || op->slot == NULL || tp__op_is_dispossessed(op) || op->slot->user != op)
+        return;
+    op->slot->user = NULL;
+    atomic_store_explicit(&op->slot->quiet_since, op->ended, memory_order_relaxed);
 }
 
 void tp_op_abandon(tp_op *op)

@@ -3,6 +3,7 @@
 #include <poll.h>
 
 #include "clock.h"
+#include "error.h"
 #include "op_impl.h"
 #include "pool_report.h"
 
@@ -39,6 +40,8 @@ static void take_slot(tp_op *op)
     op->generation = atomic_load_explicit(&op->slot->generation, memory_order_relaxed);
     op->conn = op->slot->connection;
     op->owned = true;
+    if (op->place[0] != '\0')
+        tp__pool_note_place(op->slot, op->place, op->line);
 }
 
 /* A connection that lay idle is looked at, and asked when it rested long. */
@@ -59,6 +62,12 @@ static void check_idle(tp_op *op)
     }
 }
 
+void tp_op_set_place(tp_op *op, const char *place, int line)
+{
+    tp__text_copy(op->place, sizeof op->place, place);
+    op->line = line;
+}
+
 static int64_t acquire_deadline(const tp_op *op)
 {
     int64_t within = tp__after(tp_now(), op->database->settings->acquire_timeout_us);
@@ -68,6 +77,9 @@ static int64_t acquire_deadline(const tp_op *op)
 void tp__op_begin_acquire(tp_op *op)
 {
     op->waiter.share = op->share;
+    op->waiter.deadline = op->deadline;
+    op->waiter.patience_us =
+        op->kind != OP_ACQUIRE ? op->database->settings->acquire_timeout_us : TP_NEVER;
     op->waiter.began = op->attempts == 0 ? op->began : 0;
     op->waiter.sql = op->kind == OP_QUERY ? op->query.sql : NULL;
     op->waiter.sql_len = op->kind == OP_QUERY ? op->query.sql_len : 0;

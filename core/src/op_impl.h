@@ -51,6 +51,8 @@ struct tp_op {
     bool owned; /* the operation took the connection and gives it back */
     bool in_tx; /* an explicit transaction was open when it began */
     bool self_blocked;
+    char place[80]; /* where in the program it is, if that is to be known; else empty */
+    int line;
     uint64_t ticket; /* in the queue: of the password that the caller is to make; 0: of none */
     struct tp_statement *statement;     /* on this connection; NULL: not prepared there */
     struct tp_description *description; /* counted */

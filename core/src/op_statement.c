@@ -295,6 +295,7 @@ void tp__op_begin_statement(tp_op *op)
     tp__conn_note_began(op->conn, op->began > op->slot->lent_at ? op->began : op->slot->lent_at);
     op->in_tx = tp__conn_transaction(op->conn) != TP_TX_IDLE;
     mark(op);
+    atomic_store_explicit(&op->slot->quiet_since, 0, memory_order_relaxed);
     if (op->kind == OP_PING) {
         sent(op, tp__conn_ask_ping(op->conn), OP_EXECUTING);
         return;
@@ -384,6 +385,7 @@ void tp__op_send(tp_op *op)
         .description = op->description,
         .statement = op->statement,
         .params = op->params,
+        .text = op->query.text,
         .keep = op->keeps,
     };
     sent(op, tp__conn_ask_execute(op->conn, &execution), OP_EXECUTING);

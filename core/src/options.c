@@ -122,6 +122,9 @@ static const struct tp_option rows[TP_OPTIONS] = {
     [TP_OPT_MAX_WAITING] = NUMBER(
         TP_OPTION_INT, "pool.max_waiting", "", "", "100000", "100000", 0, INT32_MAX,
         "How many callers may wait for a connection before others are refused; 0 is no limit."),
+    [TP_OPT_LEAK_AFTER] = NUMBER(TP_OPTION_MS, "pool.leak_after_ms", "", "", "0", "0", 0, MS_MAX,
+                                 "After how long on loan a connection is warned of, with where it "
+                                 "was acquired; 0 is never."),
     [TP_OPT_MAX_TOTAL] = NUMBER(
         TP_OPTION_INT, "pool.max_total", "DB_POOL_MAX_TOTAL", "", "0", "0", 0, COUNT_MAX,
         "The most connections of all processes together that share a budget; 0 is no limit."),
@@ -187,6 +190,9 @@ static const struct tp_option rows[TP_OPTIONS] = {
         CHOICE("log.sink", "", "", "", "stderr|ngx",
                "Where the log goes: standard error, or nginx's error log, which is the default "
                "there; in code also a function."),
+    [TP_OPT_STATS_SHARED] = FLAG("stats.shared", "", "", "",
+                                 "Whether statistics are summed over all processes of one budget; "
+                                 "true in nginx and with pool.max_total when not said."),
     [TP_OPT_RETRY_ATTEMPTS] = NUMBER(TP_OPTION_INT, "retry.attempts", "", "", "3", "3", 0, 1000,
                                      "How often a statement that may safely be repeated is tried."),
     [TP_OPT_RETRY_BASE] =

@@ -8,6 +8,9 @@
 #include "keeper.h"
 #include "pool_breaker.h"
 #include "pool_budget.h"
+#include "pool_ledger.h"
+#include "pool_inquiry.h"
+#include "pool_lent.h"
 #include "pool_report.h"
 #include "pool_stats.h"
 
@@ -21,6 +24,7 @@ void tp__slot_move_locked(struct tp_slot *slot, enum tp_slot_state to)
 {
     tp_pool *pool = slot->pool;
     tp__list_remove(&slot->link);
+    pool->stirred = true;
     pool->counts[slot->state]--;
     pool->counts[to]++;
     slot->state = to;
@@ -74,7 +78,9 @@ static void lend_locked(struct tp_slot *slot, int64_t now, int64_t lent_at, cons
     slot->comment = slot->application_name = NULL;
     slot->place[0] = '\0';
     tp__note_write(&slot->sql, sql, len);
+    slot->told_held = slot->told_idle = false;
     atomic_store_explicit(&slot->tx_state, TP_TX_IDLE, memory_order_relaxed);
+    atomic_store_explicit(&slot->quiet_since, now, memory_order_relaxed);
     if (slot->state != TP_SLOT_LEASED)
         tp__slot_move_locked(slot, TP_SLOT_LEASED);
     tp__add(&slot->tally->counts.acquires, 1);
@@ -228,7 +234,7 @@ static enum tp_acquired refuse(struct tp_error *err, enum tp_status status, cons
     return TP_REFUSED;
 }
 
-static enum tp_acquired join_queue_locked(tp_pool *pool, struct tp_waiter *waiter,
+static enum tp_acquired join_queue_locked(tp_pool *pool, struct tp_waiter *waiter, bool *ring,
                                           struct tp_error *err)
 {
     int cap = pool->limits.max_waiting;
@@ -252,6 +258,9 @@ static enum tp_acquired join_queue_locked(tp_pool *pool, struct tp_waiter *waite
     waiter->queued = true;
     tp__list_push_back(&pool->waiters, &waiter->link);
     pool->waiting++;
+    /* When all are lent the housekeeper can do little, and hears of the next return. */
+    *ring |=
+        tp__inquiry_joined_locked(pool, waiter) || pool->counts[TP_SLOT_LEASED] < pool->limits.max;
     return TP_QUEUED;
 }
 
@@ -276,9 +285,8 @@ enum tp_acquired tp__pool_acquire(tp_pool *pool, struct tp_waiter *waiter, struc
         how = TP_REFUSED;
     } else {
         waiter->slot = take_idle_locked(pool, waiter, tp__now_coarse(), &ring);
-        how = waiter->slot != NULL ? TP_ACQUIRED : join_queue_locked(pool, waiter, err);
-        /* When all are lent the housekeeper can do nothing, and hears of the next return. */
-        ring |= how == TP_QUEUED && pool->counts[TP_SLOT_LEASED] < pool->limits.max;
+        how = waiter->slot != NULL ? TP_ACQUIRED : join_queue_locked(pool, waiter, &ring, err);
+        ring |= tp__pool_stirs_locked(pool);
     }
     pthread_mutex_unlock(&pool->lock);
     if (ring)
@@ -301,22 +309,27 @@ static struct tp_slot *take_fresh_locked(tp_pool *pool, const struct tp_share *s
     return slot;
 }
 
-/* More than half of the pool is out, or the pool is so small that this is soon so. */
+/* More than half of the pool is out, or the pool is so small that this is soon so; or whoever keeps
+ * one for long is to be named. */
 static bool is_scarce_locked(const tp_pool *pool)
 {
-    return pool->limits.max <= 4 || pool->counts[TP_SLOT_LEASED] * 2 > pool->limits.max;
+    return pool->limits.max <= 4 || pool->limits.leak_after_us > 0 ||
+           pool->counts[TP_SLOT_LEASED] * 2 > pool->limits.max;
 }
 
 bool tp__pool_try_acquire(tp_pool *pool, const struct tp_share *share, tp_lease *out, bool *scarce)
 {
     tp__pool_lock(pool);
     struct tp_slot *slot = take_fresh_locked(pool, share);
+    bool ring = slot != NULL && tp__pool_stirs_locked(pool);
     out->slot = slot;
     if (slot != NULL) {
         out->generation = atomic_load_explicit(&slot->generation, memory_order_relaxed);
         *scarce = is_scarce_locked(pool);
     }
     pthread_mutex_unlock(&pool->lock);
+    if (ring)
+        tp__wake_ring(pool->wake);
     return slot != NULL;
 }
 
@@ -479,6 +492,7 @@ static void close_here(struct tp_slot *slot, void *connection)
     pthread_mutex_lock(&pool->lock);
     tp__slot_emptied_locked(slot);
     pthread_mutex_unlock(&pool->lock);
+    tp__pool_ledger_leave(pool);
     tp__pool_budget_leave(pool, LAST_ENDS_US);
 }
 
@@ -493,6 +507,8 @@ bool tp__pool_return(struct tp_slot *slot, uint64_t generation, enum tp_fate fat
     }
     tp__slot_count_return(slot, usage);
     next_generation_locked(slot);
+    if (slot->told_held)
+        tp__lent_came_back_locked(slot);
     slot->uses++;
     pool->returned++;
     bool ring = settle_locked(slot, fate, reason);

@@ -58,9 +58,10 @@ struct tp_wait {
 
 /* What the housekeeper does with a connection. */
 enum tp_chore {
-    TP_CHORE_OPEN, /* connect */
-    TP_CHORE_PING, /* one round trip, to see that it lives */
-    TP_CHORE_RESET /* cancel what runs, roll back what is open */
+    TP_CHORE_OPEN,   /* connect */
+    TP_CHORE_PING,   /* one round trip, to see that it lives */
+    TP_CHORE_RESET,  /* cancel what runs, roll back what is open */
+    TP_CHORE_INQUIRE /* ask which loans wait for locks: tp__inquiry_add */
 };
 
 /* How many connections may be begun now; and what is missing for others. */
@@ -75,7 +76,7 @@ struct tp_permit {
  * acquirer; never two at once for one connection, never under the pool's lock. */
 struct tp_pool_vtable {
     /* Begins to connect; NULL when even that failed. `step` finishes it. What the connection sees
-     * of transactions it counts in `tally`, which outlives it. */
+     * of transactions it counts in `tally`, which outlives it; NULL: nowhere. */
     void *(*open)(void *ctx, struct tp_lease_tally *tally, struct tp_error *err);
     /* Moves a chore on. TP_WAIT: *wait says for what; after TP_DONE wait->fd is
      * the fd on which a hang-up shows, or -1, and wait->backend_pid is known. */
@@ -93,6 +94,7 @@ struct tp_pool_vtable {
     /* With limits.by_permit: what may be begun of `wanted` connections that callers wait for.
      * Called under the pool's lock. */
     struct tp_permit (*permit)(void *ctx, int wanted, int64_t now);
+    bool inquires; /* whether `step` knows TP_CHORE_INQUIRE */
 };
 
 struct tp_pool_limits {
@@ -100,6 +102,8 @@ struct tp_pool_limits {
     int max_waiting;                                                        /* 0: no limit */
     int events;                                                             /* 0: the default */
     int64_t idle_timeout_us, max_lifetime_us, max_uses, health_interval_us; /* 0: off */
+    int64_t leak_after_us; /* on loan for so long: it is warned of; 0: never */
+    int64_t idle_tx_us; /* idle in a transaction for so long: the server ends it; 0: it does not */
     int64_t connect_base_us, connect_max_us; /* backoff between failed connects */
     bool by_permit;       /* connections are begun as vtable->permit says, and only such as somebody
                              waits for; else all may be */
@@ -144,6 +148,8 @@ struct tp_slot {
     _Atomic uint64_t generation; /* changes with every acquire and release */
     atomic_bool hangup;          /* the other end has closed */
     atomic_int tx_state;         /* enum tp_transaction_state, of the borrower */
+    _Atomic int64_t quiet_since; /* when its last statement ended; 0: one is under way */
+    bool told_held, told_idle;   /* while LEASED: the program was warned of it */
     enum tp_chore chore;         /* while OPENING or MENDING */
     enum tp_close_reason reason; /* while CLOSING */
     int backend_pid;
@@ -189,8 +195,10 @@ struct tp_waiter {
     bool has_cond;
     struct tp_bell *bell; /* rung instead of the condition; NULL: a thread waits */
     struct tp_rope rope;
-    int64_t began; /* the caller's wish for a connection; 0: now */
-    int64_t since; /* in the queue */
+    int64_t began;                 /* the caller's wish for a connection; 0: now */
+    int64_t since;                 /* in the queue */
+    int64_t deadline, patience_us; /* whichever ends the wait first; 0: not said */
+    int64_t look_at;               /* see pool_inquiry.h */
     pthread_cond_t cond;
     enum tp_status status;
     uintptr_t owner;        /* the coroutine that waits; 0: the thread */
@@ -228,6 +236,12 @@ struct tp_pool {
     bool budget_refused;                 /* then less was to be had than was wanted */
     int64_t budget_due, budget_tried_at; /* the housekeeper's */
 
+    /* what it tells other processes of its statistics: pool_ledger.h */
+    struct tp_ledger *ledger; /* constant; NULL: nothing */
+    bool stirred;             /* something has changed since it was published; guarded by lock, */
+    bool resting;             /* and this: the housekeeper is to be told when something does */
+    int64_t publish_due;      /* the housekeeper's */
+
     /* the housekeeper's */
     bool keeper_started;
     atomic_bool keeper_stop;
@@ -237,6 +251,8 @@ struct tp_pool {
     struct tp_breaker breaker; /* guarded by lock */
     int64_t permit_due;        /* when to ask for a permit again */
     uint64_t jitter_seed;
+
+    struct tp_inquiry *inquiry; /* pool_inquiry.h; NULL: nothing can be asked */
 
     /* what went on; guarded by lock */
     uint64_t connect_failures_in_row;

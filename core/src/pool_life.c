@@ -9,6 +9,8 @@
 #include "keeper.h"
 #include "pool_breaker.h"
 #include "pool_budget.h"
+#include "pool_ledger.h"
+#include "pool_inquiry.h"
 #include "pool_stats.h"
 
 /* How long a connection may have rested to be handed over unasked when the pool is resumed. */
@@ -92,9 +94,10 @@ enum tp_status tp__pool_new(tp_pool **out, const struct tp_pool_limits *limits,
     pool->slots = slots;
     pool->tallies = tallies;
     pool->wake = wake;
+    pool->inquiry = tp__inquiry_new(pool);
     pool->configured = true;
     pool->epoll_fd = -1;
-    pool->permit_due = TP_NEVER;
+    pool->permit_due = pool->publish_due = TP_NEVER;
     tp__adaptive_init(&pool->adaptive, limits->adaptive, limits->min, limits->max);
     pool->retry_credit = TP_RETRY_CREDIT;
     atomic_init(&pool->fork_count, tp__fork_count);
@@ -127,10 +130,13 @@ void tp_pool_release(tp_pool *pool)
     if (pool->budget != NULL)
         tp__budget_leave(pool->budget, tp_now() + TP_BUDGET_LEAVE_US);
     tp__budget_free(pool->budget);
+    tp__pool_ledger_leave(pool);
+    tp__ledger_free(pool->ledger);
     if (pool->free_ctx != NULL)
         pool->free_ctx(pool->ctx);
     tp__wake_release(pool->wake);
     tp__events_deinit(&pool->events);
+    tp__inquiry_free(pool->inquiry);
     pthread_mutex_destroy(&pool->lock);
     free(pool->slots);
     free(pool->tallies);
@@ -156,7 +162,10 @@ static void start_afresh(tp_pool *pool)
     for (int i = 0; i < pool->limits.max; i++)
         start_slot_afresh(pool, &pool->slots[i]);
     init_slots(pool);
+    tp__inquiry_start_afresh(pool);
     tp__pool_stats_forked(pool);
+    tp__ledger_forked(pool->ledger);
+    pool->resting = false;
     tp__breaker_init(&pool->breaker, &pool->limits);
     pool->suspended = false;
     tp__budget_forked(pool->budget); /* after their sockets: see budget_table.h */

@@ -7,6 +7,7 @@
 #include "clock.h"
 #include "error.h"
 #include "pool_breaker.h"
+#include "pool_inquiry.h"
 
 /* ------------------------------------------------------------ explanations */
 
@@ -51,11 +52,11 @@ static const char *transaction_words(const struct tp_slot *slot)
     }
 }
 
-static void describe_holder(const struct tp_slot *slot, int64_t now, char *out, size_t room)
+void tp__report_holder_locked(const struct tp_slot *slot, int64_t now, char *out, size_t room)
 {
     char sql[TP_NOTE_ROOM];
     tp__note_read(&slot->sql, sql);
-    append(out, room, "; held for %.1f s", (double)(now - slot->acquired_at) / 1e6);
+    append(out, room, "held for %.1f s", (double)(now - slot->acquired_at) / 1e6);
     if (slot->place[0] != '\0')
         append_place(out, room, slot);
     append(out, room, "%s", transaction_words(slot));
@@ -83,11 +84,77 @@ static void describe_holders(const tp_pool *pool, int64_t now, char *out, size_t
         if (oldest == NULL)
             return;
         told[n] = oldest;
-        describe_holder(oldest, now, out, room);
+        append(out, room, "; ");
+        tp__report_holder_locked(oldest, now, out, room);
     }
     int more = pool->counts[TP_SLOT_LEASED] - TELL_AT_MOST;
     if (more > 0)
         append(out, room, "; and %d more", more);
+}
+
+static const struct tp_slot *lent_locked(const tp_pool *pool, int pid)
+{
+    for (int i = 0; i < pool->limits.max; i++) {
+        if (pool->slots[i].state == TP_SLOT_LEASED && pool->slots[i].backend_pid == pid)
+            return &pool->slots[i];
+    }
+    return NULL;
+}
+
+static void describe_backend(const struct tp_slot *slot, int pid, char *out, size_t room)
+{
+    append(out, room, "backend %d (in this pool", pid);
+    if (slot->place[0] != '\0') {
+        append_text(out, room, ", acquired at ", slot->place);
+        append(out, room, ":%d", slot->line);
+    }
+}
+
+/* Of others the application, the state and the statement, as far as they are to be seen. */
+static void describe_other(const struct tp_blocked *blocked, char *out, size_t room)
+{
+    append(out, room, "backend %d (", blocked->by);
+    append_text(out, room, "application ",
+                blocked->by_application[0] != '\0' ? blocked->by_application : "without a name");
+}
+
+static void describe_blocked(const tp_pool *pool, const struct tp_slot *waits,
+                             const struct tp_blocked *blocked, char *out, size_t room)
+{
+    const struct tp_slot *own = lent_locked(pool, blocked->by);
+    append(out, room, "; ");
+    describe_backend(waits, blocked->pid, out, room);
+    append(out, room, ") waits for a lock of ");
+    if (blocked->by == 0) {
+        append(out, room, "a prepared transaction");
+        return;
+    }
+    if (own != NULL)
+        describe_backend(own, blocked->by, out, room);
+    else
+        describe_other(blocked, out, room);
+    if (blocked->by_state[0] != '\0') {
+        append_text(out, room, ", ", blocked->by_state);
+        append(out, room, " for %.1f s", (double)blocked->by_state_us / 1e6);
+    }
+    if (own == NULL && blocked->by_query[0] != '\0') /* what the own ones do is told of holders */
+        append_text(out, room, ": ", blocked->by_query);
+    append(out, room, ")");
+}
+
+/* Before the holders, because that is why they hold on. */
+static void describe_locks(const tp_pool *pool, int64_t now, char *out, size_t room)
+{
+    enum { TELL_AT_MOST = 2 };
+    int count = 0, told = 0;
+    const struct tp_blocked *answer = tp__inquiry_answer_locked(pool, now, &count);
+    for (int i = 0; answer != NULL && i < count && told < TELL_AT_MOST; i++) {
+        const struct tp_slot *waits = lent_locked(pool, answer[i].pid);
+        if (waits == NULL)
+            continue; /* it came back meanwhile */
+        describe_blocked(pool, waits, &answer[i], out, room);
+        told++;
+    }
 }
 
 static bool nothing_connects_locked(const tp_pool *pool)
@@ -139,6 +206,7 @@ void tp__report_timeout_locked(const tp_pool *pool, int64_t waited_us, struct tp
         describe_budget(&pool->budget_view, err->message, room);
     if (pool->connect_failures_in_row > 0)
         append(err->message, room, "; no other can be made: %.300s", pool->last_error.message);
+    describe_locks(pool, tp_now(), err->message, room);
     describe_holders(pool, tp_now(), err->message, room);
 }
 
@@ -216,6 +284,23 @@ const char *tp_pool_state_name(enum tp_pool_state state)
         return "draining";
     case TP_POOL_CLOSED:
         return "closed";
+    }
+    return "";
+}
+
+const char *tp_transaction_state_name(enum tp_transaction_state state)
+{
+    switch (state) {
+    case TP_TX_IDLE:
+        return "idle";
+    case TP_TX_ACTIVE:
+        return "active";
+    case TP_TX_OPEN:
+        return "open";
+    case TP_TX_FAILED:
+        return "failed";
+    case TP_TX_UNKNOWN:
+        return "unknown";
     }
     return "";
 }

@@ -10,6 +10,8 @@
 void tp__report_timeout_locked(const tp_pool *pool, int64_t waited_us, struct tp_error *err);
 /* The caller holds every connection itself. Takes the lock. */
 void tp__report_self_blocked(tp_pool *pool, struct tp_error *err);
+/* Appends "held for 1.5 s by app.lua:12, in a transaction: select 1" to a text. */
+void tp__report_holder_locked(const struct tp_slot *slot, int64_t now, char *out, size_t room);
 /* The error of a waiter that was refused with this status. */
 void tp__report_refusal_locked(const tp_pool *pool, enum tp_status status, struct tp_error *err);
 

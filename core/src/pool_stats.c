@@ -83,8 +83,7 @@ void tp__pool_sum(const tp_pool *pool, struct tp_tally *into)
     tp__tally_add(into, &pool->tally);
 }
 
-/* What is so now. */
-static void report_gauges(tp_pool *pool, struct tp_stats *out)
+void tp__pool_report_now(tp_pool *pool, struct tp_stats *out)
 {
     tp__pool_lock(pool);
     out->idle = pool->counts[TP_SLOT_IDLE];
@@ -98,16 +97,17 @@ static void report_gauges(tp_pool *pool, struct tp_stats *out)
     out->min = pool->limits.min;
     out->breaker = tp__breaker_state_locked(pool);
     pthread_mutex_unlock(&pool->lock);
-    tp__pool_budget_stats(pool, out);
 }
 
 void tp_pool_stats(tp_pool *pool, struct tp_stats *out)
 {
     struct tp_tally sum;
     memset(&sum, 0, sizeof sum);
+    memset(out, 0, sizeof *out);
     tp__pool_mind_fork(pool);
     tp__pool_sum(pool, &sum);
-    report_gauges(pool, out);
+    tp__pool_report_now(pool, out);
+    tp__pool_budget_stats(pool, out);
     tp__tally_report(&sum, out);
 }
 

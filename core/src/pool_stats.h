@@ -21,6 +21,8 @@ void tp__pool_count_connect_failure_locked(tp_pool *pool, const struct tp_error 
 uint64_t tp__pool_queries(const tp_pool *pool);
 /* Adds all that this process has counted. */
 void tp__pool_sum(const tp_pool *pool, struct tp_tally *into);
+/* How its connections stand now; the rest is left as it is. */
+void tp__pool_report_now(tp_pool *pool, struct tp_stats *out);
 /* In a child of fork nothing has been counted. Thread: the only one. */
 void tp__pool_stats_forked(tp_pool *pool);
 

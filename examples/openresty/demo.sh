@@ -68,6 +68,8 @@ curl -s -m 0.001 -o /dev/null "http://127.0.0.1:$port/users?limit=100" || true
 seq 200 | xargs -P 16 -I {} curl -s -o /dev/null -w '%{http_code}\n' "http://127.0.0.1:$port/users/{}" | sort | uniq -c
 ask GET /health
 
+ask GET /tidepool/api/db/health
+
 printf '\nReload: new workers, and the old ones end when their last request has.\n'
 before=$(pgrep -P "$nginx" | paste -sd '|')
 kill -HUP "$nginx"

@@ -5,7 +5,9 @@
 #include "await.h"
 #include "error.h"
 #include "errors.h"
+#include "holders.h"
 #include "password.h"
+#include "place.h"
 
 enum { KEEP_OPS = 64 };
 
@@ -91,6 +93,13 @@ void tpb_call_use(lua_State *L, struct tpb_call *call, tp_reactor *reactor)
     call->reactor = reactor;
 }
 
+static void note_place(lua_State *L, const struct tpb_call *call)
+{
+    lua_Debug at;
+    bool found = tpb_find_place(L, &at);
+    tp_op_set_place(call->op, found ? at.short_src : NULL, found ? at.currentline : 0);
+}
+
 struct tpb_call *tpb_call_push(lua_State *L, struct tpb_db *db, int db_index, tp_reactor *reactor)
 {
     struct tpb_call *call = db->ops_kept > 0 ? push_kept(L, db, db_index) : push_new(L, db);
@@ -101,6 +110,8 @@ struct tpb_call *tpb_call_push(lua_State *L, struct tpb_db *db, int db_index, tp
     call->lease = NULL;
     call->again = false;
     call->busy = true;
+    if (db->notes_places)
+        note_place(L, call);
     return call;
 }
 
@@ -252,7 +263,7 @@ static int end_ping(lua_State *L, struct tpb_call *call)
     int db_index = call->db_index, results = call->ok ? 1 : 2;
     lua_pushboolean(L, call->ok);
     if (!call->ok)
-        tpb_push_error(L, &call->err);
+        tpb_push_pool_error(L, db->pool, &call->err);
     int top = lua_gettop(L);
     tpb_call_end(L, call);
     tpb_db_dispatch(L, db, db_index);

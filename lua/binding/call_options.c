@@ -107,6 +107,8 @@ static void take_option(lua_State *L, const char *name, struct tpb_call_options 
         out->decode.null_sentinel = boolean_option(L, name);
     } else if (strcmp(name, "numbers") == 0) {
         out->decode.numeric_as_number = boolean_option(L, name);
+    } else if (strcmp(name, "text") == 0) {
+        out->query.text = out->decode.text = boolean_option(L, name);
     } else if (strcmp(name, "int64") == 0) {
         out->decode.int64_as_cdata = int64_option(L);
     } else if (strcmp(name, "as") == 0) {
@@ -122,7 +124,7 @@ static void take_option(lua_State *L, const char *name, struct tpb_call_options 
         luaL_error(
             L,
             "unknown option '%s' of a call (known: timeout_ms, idempotent, retry, as, nulls, "
-            "numbers, int64, max_rows, max_result_bytes, tags, application_name)",
+            "numbers, text, int64, max_rows, max_result_bytes, tags, application_name)",
             name);
     }
 }

@@ -8,6 +8,7 @@
 #include "copy.h"
 #include "error.h"
 #include "errors.h"
+#include "holders.h"
 #include "pipeline.h"
 #include "place.h"
 #include "stream.h"

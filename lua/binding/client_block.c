@@ -43,10 +43,9 @@ int tpb_client_is_released(lua_State *L)
 
 int tpb_client_transaction_state(lua_State *L)
 {
-    static const char *const names[] = {"idle", "active", "open", "failed", "unknown"};
     const tp_lease *lease = tpb_client_lease(L, 1);
     if (lease != NULL)
-        lua_pushstring(L, names[tp_lease_transaction(lease)]);
+        lua_pushstring(L, tp_transaction_state_name(tp_lease_transaction(lease)));
     else
         lua_pushstring(L, tpb_client_is_inherited(L, 1) ? "inherited" : "unknown");
     return 1;

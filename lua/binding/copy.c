@@ -6,6 +6,7 @@
 #include "compat.h"
 #include "error.h"
 #include "errors.h"
+#include "holders.h"
 #include "tell.h"
 
 #define TPB_COPY "tidepool.copy"
@@ -186,7 +187,7 @@ static int end(lua_State *L, struct tpb_copy *copy, int self, lua_Integer stoppe
     tpb_tell(L, copy->db, db_index, &told);
     tpb_db_dispatch(L, copy->db, db_index);
     if (copy->failed)
-        return tpb_fail(L, &copy->err);
+        return tpb_fail_pool(L, copy->db->pool, &copy->err);
     push_answer(L, copy, stopped_at);
     return 1;
 }

@@ -10,6 +10,7 @@
 #include "copy.h"
 #include "error.h"
 #include "errors.h"
+#include "holders.h"
 #include "pipeline.h"
 #include "report.h"
 #include "statements.h"
@@ -50,6 +51,7 @@ static void read_settings(struct tpb_db *db)
 {
     const tp_config *config = tp_pool_config(db->pool);
     db->watch_queries = tp_config_bool(config, "log.queries");
+    db->notes_places = tp_config_int(config, "pool.leak_after_ms") > 0;
     db->timeout_ms = tp_config_int(config, "query_timeout_ms");
     db->slow_us = tp_config_int(config, "log.slow_ms") * 1000;
 }
@@ -265,7 +267,7 @@ int tpb_db_end_of_wait(lua_State *L, struct tpb_call *call)
     if (call->ok)
         lua_pushboolean(L, 1);
     else
-        results = tpb_fail(L, &call->err);
+        results = tpb_fail_pool(L, db->pool, &call->err);
     int top = lua_gettop(L);
     tpb_call_end(L, call);
     tpb_db_dispatch(L, db, db_index);
@@ -489,6 +491,7 @@ void tpb_db_open(lua_State *L)
     tpb_tls_set_methods(L);
     tpb_report_set_methods(L);
     tpb_statements_set_methods(L);
+    tpb_holders_set_methods(L);
     tpb_suspend_set_methods(L);
     lua_pushvalue(L, -1);
     lua_setfield(L, -3, "__index");

@@ -29,6 +29,7 @@ struct tpb_db {
     tp_share *share;
     tp_pool *pool;      /* the share's */
     void *guard;        /* the third user value, or NULL */
+    bool notes_places;  /* of every call, for pool.leak_after_ms */
     bool watch_queries; /* on_query wants to hear of every query */
     bool watch_tasks;   /* of every one that is not made on the main coroutine */
     bool watch_starts;  /* and on_start of every one that begins */

@@ -360,6 +360,10 @@ static bool push_text(struct tpb_decoder *d, const struct tp_type *type, const c
 bool tpb_push_value(struct tpb_decoder *d, const struct tp_type *type, bool binary,
                     const char *bytes, size_t len)
 {
+    if (d->how->text) { /* and so the rows were asked for in this form */
+        lua_pushlstring(d->L, bytes, len);
+        return true;
+    }
     if (binary)
         return tpb_push_binary(d, type, (const unsigned char *)bytes, len);
     return push_text(d, type, bytes, len);

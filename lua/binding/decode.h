@@ -47,6 +47,7 @@ struct tpb_decode {
     enum tpb_as as;
     bool null_sentinel;     /* NULL is tidepool.null, not nil */
     bool numeric_as_number; /* numeric is a number, not a string */
+    bool text;              /* every value is a string, as the server writes it */
     bool int64_as_cdata;    /* past 2^53, where numbers are doubles: see int64.h */
 };
 

@@ -6,6 +6,7 @@
 #include "call.h"
 #include "client.h"
 #include "compat.h"
+#include "console.h"
 #include "copy.h"
 #include "db.h"
 #include "error.h"
@@ -17,6 +18,7 @@
 #include "sqltext_fold.h"
 #include "stream.h"
 #include "tidepool.h"
+#include "tools.h"
 #include "values.h"
 
 #if defined(__GNUC__)
@@ -170,6 +172,14 @@ static int shutdown_on(lua_State *L)
 
 TPB_EXPORT int luaopen_tidepool_core(lua_State *L);
 
+/* core.declare_worker(): see tp_worker_declare. */
+static int declare_worker(lua_State *L)
+{
+    (void)L;
+    tp_worker_declare();
+    return 0;
+}
+
 TPB_EXPORT int luaopen_tidepool_core(lua_State *L)
 {
     static const luaL_Reg functions[] = {
@@ -188,11 +198,14 @@ TPB_EXPORT int luaopen_tidepool_core(lua_State *L)
         {"shutdown_on", shutdown_on},
         {"beacon", tpb_beacon_new},
         {"follow_requests", tpb_owner_follow},
+        {"declare_worker", declare_worker},
         {NULL, NULL},
     };
     luaL_newlib(L, functions);
     set_text(L, "xact_sql", tp_xact_sql());
+    set_text(L, "blocked_sql", tp_blocked_sql());
     tpb_register_values(L, lua_gettop(L));
+    tpb_tools_open(L, lua_gettop(L));
     tpb_await_open(L, lua_gettop(L));
     tpb_beacon_open(L);
     tpb_call_open(L);
@@ -207,6 +220,8 @@ TPB_EXPORT int luaopen_tidepool_core(lua_State *L)
     lua_setfield(L, -2, "connection_methods");
     tpb_db_open(L);
     lua_setfield(L, -2, "db_methods");
+    tpb_console_open(L);
+    lua_setfield(L, -2, "console");
     lua_pushliteral(L, TP_VERSION);
     lua_setfield(L, -2, "version");
     return 1;

@@ -7,6 +7,7 @@
 #include "compat.h"
 #include "error.h"
 #include "errors.h"
+#include "holders.h"
 #include "tell.h"
 
 /* What is wanted of one item. */
@@ -172,7 +173,10 @@ static int fail(lua_State *L, const struct pipeline *p, size_t item, size_t coun
             snprintf(err->message, sizeof err->message, "item %zu of %zu: ", item + 1, count);
         tp__text_copy(err->message + used, sizeof err->message - (size_t)used, text);
     }
-    tpb_fail(L, err);
+    if (p->call != NULL)
+        tpb_fail_pool(L, p->call->db->pool, err);
+    else
+        tpb_fail(L, err);
     if (item < count) {
         lua_pushinteger(L, (lua_Integer)item + 1);
         lua_setfield(L, -2, "item");
@@ -312,7 +316,7 @@ static void take_item(lua_State *L, const struct tpb_db *db, struct tp_item *ite
     lua_replace(L, 2);
     tpb_call_check(L, db, 1 + n, TPB_ROWS, &options);
     if (options.query.idempotent || options.query.max_rows > 0 || options.query.max_bytes > 0 ||
-        options.tags > 0 || options.query.application_name != NULL)
+        options.query.text || options.tags > 0 || options.query.application_name != NULL)
         luaL_error(L, "an item of a pipeline has the options as, nulls and numbers");
     wish->decode = options.decode;
     *item = (struct tp_item){options.query.sql, options.query.sql_len, options.query.nparams};
@@ -385,6 +389,8 @@ int tpb_pipeline_many(lua_State *L, struct tpb_db *db, int db_index, const tp_le
     tpb_call_check(L, db, 2, TPB_ROWS, &options);
     if (options.tags > 0 || options.query.application_name != NULL)
         luaL_error(L, "tags and application_name of query_many are those of its block");
+    if (options.query.text)
+        luaL_error(L, "query_many has no option 'text'");
     tp__error_clear(&err);
     if (!tpb_call_check_query(&options.query, &err))
         return tpb_fail(L, &err);

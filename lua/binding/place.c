@@ -15,6 +15,7 @@ static bool is_of_program(const lua_Debug *at)
         "/tidepool/scope.lua",    "/tidepool/transaction.lua", "/tidepool/await/init.lua",
         "/tidepool/log.lua",      "/tidepool/events.lua",      "/tidepool/repeats.lua",
         "/tidepool/pipeline.lua", "/tidepool/copy.lua",        "/tidepool/compat.lua",
+        "/tidepool/blockers.lua",
     };
     bool is_own = false;
     for (size_t i = 0; i < sizeof own / sizeof own[0]; i++)

@@ -2,6 +2,7 @@
 #include "call.h"
 #include "error.h"
 #include "errors.h"
+#include "holders.h"
 #include "tell.h"
 
 static enum tpb_want wanted(enum tpb_answer answer)
@@ -160,7 +161,7 @@ static int end(lua_State *L, struct tpb_call *call, bool ok)
     if (call->answer == TPB_TAG && ok)
         lua_getfield(L, -1, "command");
     if (!ok)
-        results = tpb_fail(L, &call->err);
+        results = tpb_fail_pool(L, db->pool, &call->err);
     int top = lua_gettop(L);
     tpb_call_end(L, call);
     if (is_told)

@@ -6,13 +6,13 @@
 #include "stats_table.h"
 
 struct stats_options {
-    bool buckets;
+    bool buckets, shared;
 };
 
 /* The options at index 2, which may be nothing. */
 static void read_stats_options(lua_State *L, struct stats_options *out)
 {
-    *out = (struct stats_options){false};
+    *out = (struct stats_options){false, false};
     if (lua_isnoneornil(L, 2))
         return;
     luaL_checktype(L, 2, LUA_TTABLE);
@@ -20,20 +20,30 @@ static void read_stats_options(lua_State *L, struct stats_options *out)
         const char *name = lua_type(L, -2) == LUA_TSTRING ? lua_tostring(L, -2) : "?";
         if (strcmp(name, "buckets") == 0)
             out->buckets = lua_toboolean(L, -1);
+        else if (strcmp(name, "shared") == 0)
+            out->shared = lua_toboolean(L, -1);
         else
-            luaL_error(L, "unknown option '%s' of stats (known: buckets)", name);
+            luaL_error(L, "unknown option '%s' of stats (known: buckets, shared)", name);
     }
 }
 
-/* db:stats(options) */
+/* db:stats(options): a table, or nil and an error when what is shared cannot be had. */
 static int db_stats(lua_State *L)
 {
     struct tp_stats stats;
     struct stats_options options;
+    struct tp_error err;
     struct tpb_db *db = tpb_db_check(L, 1);
     read_stats_options(L, &options);
-    tp_pool_stats(db->pool, &stats);
+    if (!options.shared)
+        tp_pool_stats(db->pool, &stats);
+    else if (tp_pool_shared_stats(db->pool, &stats, &err) != TP_OK)
+        return tpb_fail(L, &err);
     tpb_push_stats(L, &stats, options.buckets);
+    if (options.shared) {
+        lua_pushinteger(L, stats.processes);
+        lua_setfield(L, -2, "processes");
+    }
     return 1;
 }
 

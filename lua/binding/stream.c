@@ -6,14 +6,15 @@
 #include "call.h"
 #include "error.h"
 #include "errors.h"
+#include "holders.h"
 #include "op.h"
 #include "tell.h"
 
 #define TPB_STREAM "tidepool.stream"
 
-/* The user values: the operation, the database, the client, the SQL text, what was announced and
- * the rows that are being handed out. */
-enum { CALL = 1, DATABASE, CLIENT, SQL, SPAN, BATCH, USER_VALUES = BATCH };
+/* The user values: the operation, the database, the client, the SQL text, what was announced, the
+ * rows that are being handed out, the list of columns and what the statement has done. */
+enum { CALL = 1, DATABASE, CLIENT, SQL, SPAN, BATCH, COLUMNS, RESULT, USER_VALUES = RESULT };
 
 /* The stack while rows are waited for, or the end. */
 enum { AT_STREAM = 1, AT_DATABASE, AT_CALL };
@@ -29,9 +30,9 @@ struct stream {
     struct tp_error failure; /* then: why */
 };
 
-static int raise(lua_State *L, const struct tp_error *err)
+static int raise(lua_State *L, const struct tpb_db *db, const struct tp_error *err)
 {
-    tpb_push_error(L, err);
+    tpb_push_pool_error(L, db->pool, err);
     return lua_error(L);
 }
 
@@ -129,7 +130,7 @@ static int deliver(lua_State *L, struct stream *stream)
 {
     if (stream->count == 0) {
         stream->failed = false;
-        return raise(L, &stream->failure);
+        return raise(L, stream->db, &stream->failure);
     }
     lua_getiuservalue(L, AT_STREAM, BATCH);
     lua_rawgeti(L, -1, stream->next++);
@@ -171,13 +172,23 @@ static int take_batch(lua_State *L, struct tpb_call *call)
     return go_on_stopping(L, call);
 }
 
+/* What can be said of the result when its rows are over. */
+static void keep_result(lua_State *L, int self, const tp_op *op)
+{
+    lua_createtable(L, 0, 2);
+    lua_pushstring(L, tp_op_command(op));
+    lua_setfield(L, -2, "command");
+    lua_pushinteger(L, (lua_Integer)tp_op_count(op));
+    lua_setfield(L, -2, "count");
+    lua_setiuservalue(L, self, RESULT);
+}
+
 static int go_on_reading(lua_State *L, struct tpb_call *call)
 {
     enum tp_step step;
 
-    do
-        step = tpb_call_step(L, call, 0, &call->err);
-    while (step == TP_RESULT);
+    while ((step = tpb_call_step(L, call, 0, &call->err)) == TP_RESULT)
+        keep_result(L, AT_STREAM, call->op);
     if (step == TP_WAIT)
         return tpb_call_wait(L, call, go_on_reading);
     if (step == TP_ROWS)
@@ -185,7 +196,7 @@ static int go_on_reading(lua_State *L, struct tpb_call *call)
     struct stream *stream = call->state;
     stream->failure = call->err; /* the call may be another's when the end was told */
     end(L, stream, step == TP_DONE ? NULL : &stream->failure);
-    return step == TP_DONE ? 0 : raise(L, &stream->failure);
+    return step == TP_DONE ? 0 : raise(L, stream->db, &stream->failure);
 }
 
 /* The first rows came before the loop began; the client may have been released since. */
@@ -210,7 +221,7 @@ static int stream_next(lua_State *L)
     }
     if (stream->failed) {
         stream->failed = false;
-        return raise(L, &stream->failure);
+        return raise(L, stream->db, &stream->failure);
     }
     if (stream->call == NULL)
         return 0;
@@ -259,7 +270,7 @@ static int has_begun(lua_State *L, struct tpb_call *call, enum tp_step step)
         enter(L, stream);
         stream->failure = call->err;
         end(L, stream, &stream->failure);
-        return raise(L, &stream->failure);
+        return raise(L, stream->db, &stream->failure);
     }
     lua_pushvalue(L, self);
     lua_newtable(L);
@@ -270,14 +281,25 @@ static int has_begun(lua_State *L, struct tpb_call *call, enum tp_step step)
     return 4;
 }
 
+static void keep_columns(lua_State *L, int self, const tp_op *op)
+{
+    tpb_push_columns(L, tp_op_columns(op));
+    lua_setiuservalue(L, self, COLUMNS);
+}
+
 /* Runs the query up to its first rows, while the parameters lie on the stack. */
 static int go_on_beginning(lua_State *L, struct tpb_call *call)
 {
     for (;;) {
+        struct stream *stream = call->state;
         enum tp_step step;
-        do
+        do {
             step = tpb_call_step(L, call, call->options.query.nparams, &call->err);
-        while (step == TP_RESULT);
+            if (step == TP_ROWS || step == TP_RESULT)
+                keep_columns(L, stream->index, call->op);
+            if (step == TP_RESULT)
+                keep_result(L, stream->index, call->op);
+        } while (step == TP_RESULT);
         if (step == TP_WAIT)
             return tpb_call_wait(L, call, go_on_beginning);
         if (step != TP_FAILED || call->again || !tpb_call_find_lost(L, call))
@@ -298,7 +320,7 @@ int tpb_stream_each(lua_State *L, struct tpb_db *db, int db_index, int client, i
         luaL_error(L, "option 'as' of each must be \"rows\" or \"arrays\"");
     tp__error_clear(&err);
     if (!tpb_call_check_query(&options.query, &err))
-        return raise(L, &err);
+        return raise(L, db, &err);
     luaL_checkstack(L, 24, "too many parameters");
     options.query.stream = true;
     if (options.query.deadline != TP_NEVER)
@@ -330,9 +352,26 @@ static int stream_hub(lua_State *L)
     return 1;
 }
 
+/* stream:columns(): the list of {name =, type =, oid =}, as of query. */
+static int stream_columns(lua_State *L)
+{
+    luaL_checkudata(L, 1, TPB_STREAM);
+    lua_getiuservalue(L, 1, COLUMNS);
+    return 1;
+}
+
+/* stream:result(): {command =, count =} once the last row was read, else nil. */
+static int stream_result(lua_State *L)
+{
+    luaL_checkudata(L, 1, TPB_STREAM);
+    lua_getiuservalue(L, 1, RESULT);
+    return 1;
+}
+
 void tpb_stream_open(lua_State *L)
 {
-    static const luaL_Reg methods[] = {{"_hub", stream_hub}, {NULL, NULL}};
+    static const luaL_Reg methods[] = {
+        {"_hub", stream_hub}, {"columns", stream_columns}, {"result", stream_result}, {NULL, NULL}};
     static const struct tpb_awaited awaited[] = {
         TPB_AWAITED("close", stream_close),
         {NULL, NULL, NULL},

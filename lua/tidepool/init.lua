@@ -7,11 +7,14 @@
 -- Whatever can happen at run time comes back as `nil, err`; `error()` is raised for wrong
 -- argument types only. See README.md for the whole of the interface.
 -- @module tidepool
+local adapters = require "tidepool.await.adapter"
 local await = require "tidepool.await"
+local blockers = require "tidepool.blockers"
 local compat = require "tidepool.compat"
 local core = require "tidepool.core"
 local copy = require "tidepool.copy"
 local events = require "tidepool.events"
+local health = require "tidepool.health"
 local log = require "tidepool.log"
 local options = require "tidepool.options"
 local password = require "tidepool.password"
@@ -50,9 +53,11 @@ local function extend(methods, more)
     end
 end
 
+extend(core.db_methods, blockers.methods)
 extend(core.db_methods, copy.methods)
 extend(core.connection_methods, copy.methods)
 extend(core.db_methods, events.methods)
+extend(core.db_methods, health.methods)
 extend(core.db_methods, scope.methods)
 extend(core.db_methods, slow.methods)
 extend(core.db_methods, transaction.db_methods)
@@ -76,6 +81,9 @@ end
 function M.open(where)
     local url, pairs_of_text, others = options.flatten(where)
     local adapter = await.adapter(others.await)
+    if adapters.in_nginx() then
+        core.declare_worker()
+    end
     local db, err = core.open(url, pairs_of_text, others.password ~= nil)
     if not db then
         return nil, err

@@ -226,7 +226,10 @@ end
 -- ---------------------------------------------------------------- connections
 
 -- Logged whatever log.connections says.
-local warned = { leak = "warning", tls_expiring = "warning", tls_reload = "warning", overflow = "warning" }
+local warned = {
+    leak = "warning", held = "warning", returned = "info", idle_in_transaction = "warning",
+    tls_expiring = "warning", tls_reload = "warning", overflow = "warning",
+}
 
 local logged = { connect = "info", remove = "info", error = "warning", breaker = "warning" }
 

@@ -9,6 +9,7 @@
 ---@alias tidepool.breaker_state "closed"|"open"|"half_open"
 ---@alias tidepool.event_name
 ---| "connect"|"remove"|"error"|"retry"|"state"|"notice"|"rollback"|"breaker"|"leak"
+---| "held"|"returned"|"idle_in_transaction"
 ---| "tls_expiring"|"tls_reload"|"overflow"|"verdict"|"query_start"|"query_end"|"slow"|"acquire"|"release"|"repeats"
 ---@alias tidepool.transaction_state "idle"|"active"|"open"|"failed"|"unknown"|"inherited"
 ---@alias tidepool.error_kind
@@ -44,6 +45,8 @@
 ---@field query? string # the beginning of the SQL text
 ---@field verdict? "aborted"|"unknown" # of a transaction whose link was lost at COMMIT
 ---@field xid? string # its id
+---@field holders? tidepool.holder[] # of "pool_timeout": who had the connections
+---@field blockers? tidepool.blocker[] # of "pool_timeout": which of them wait for locks, if that is known
 ---@field item? integer # of a pipeline or query_many: the number of the statement that failed
 
 ---@class tidepool.column
@@ -70,6 +73,14 @@ local stream = {}
 ---Ends the reading; needed before Lua 5.4 when a loop over `each` is left early.
 function stream:close() end
 
+---What the rows consist of; also when there are none.
+---@return tidepool.column[]
+function stream:columns() end
+
+---What the statement has done, once the last row was read; nil before.
+---@return tidepool.command|nil
+function stream:result() end
+
 -- ----------------------------------------------------------------- options
 
 ---SQL text, or a table with the text and options of this call.
@@ -88,6 +99,7 @@ function stream:close() end
 ---@field as? "rows"|"arrays"|"columns"|"lazy"
 ---@field nulls? boolean # NULL is tidepool.null
 ---@field numbers? boolean # numeric is a Lua number
+---@field text? boolean # every value is a string, as the server writes it
 ---@field int64? "cdata" # on LuaJIT: integers past 2^53 are int64_t
 ---@field max_rows? integer # more are an error
 ---@field max_result_bytes? integer # more are an error
@@ -157,6 +169,7 @@ function stream:close() end
 ---@field max_uses? integer # after how many loans a connection is replaced; 0 is never
 ---@field max_lifetime_ms? integer # at what age a connection is replaced; 0 is never
 ---@field max_waiting? integer # how many callers may wait before others are refused; 0 is no limit
+---@field leak_after_ms? integer # after how long on loan a connection is warned of; 0 is never
 ---@field max_total? integer # the most connections of all processes together that share a budget; 0 is no limit
 ---@field budget? string # the name of the budget that max_total is about
 ---@field adaptive? boolean # whether the pool finds out how many connections are of use
@@ -178,6 +191,9 @@ function stream:close() end
 ---@field server_name? string # asked for (SNI) and verified instead of host, which is connected to
 ---@field min_version? "TLSv1.2"|"TLSv1.3"
 ---@field channel_binding? "disable"|"prefer"|"require"
+
+---@class tidepool.stats_options
+---@field shared? boolean # whether statistics are summed over all processes of one budget
 
 ---@class tidepool.log_options
 ---@field queries? boolean # whether each query is logged
@@ -252,6 +268,7 @@ function stream:close() end
 ---@field breaker? tidepool.breaker_options
 ---@field tls? boolean|tidepool.tls_options # whether connections over TCP are encrypted
 ---@field log? tidepool.log_options
+---@field stats? tidepool.stats_options
 ---@field retry? tidepool.retry_options
 ---@field limits? tidepool.limits_options
 ---@field statements? tidepool.statements_options
@@ -260,6 +277,22 @@ function stream:close() end
 ---@field await? "nginx"|"cqueues"|"luv"|"copas"|"blocking"|tidepool.adapter # how calls wait
 
 -- -------------------------------------------------------------- statistics
+
+---A connection on loan.
+---@class tidepool.holder
+---@field backend_pid integer
+---@field age_ms number # since it was acquired
+---@field transaction tidepool.transaction_state # "active": a statement is under way
+---@field sql string # the beginning of its last statement; empty: there was none
+---@field place? string # where it was acquired, "app.lua:12", if that is known
+
+---A backend of the server that waits for a lock.
+---@class tidepool.blocker
+---@field pid integer
+---@field blocked_by integer[] # the backends that it waits for; 0: a prepared transaction
+---@field query string # its statement, up to the first text constant; empty: another role's
+---@field wait_ms number
+---@field state string # as in pg_stat_activity
 
 ---Percentiles of durations.
 ---@class tidepool.bucket
@@ -297,8 +330,9 @@ function stream:close() end
 ---@field committed integer
 ---@field rolled_back integer
 
----@class tidepool.stats_options
+---@class tidepool.stats_wanted
 ---@field buckets? boolean # with the cumulative counts of each latency
+---@field shared? boolean # of all processes that share statistics
 
 ---@class tidepool.stats
 ---@field total_connections integer
@@ -309,6 +343,7 @@ function stream:close() end
 ---@field waiting_requests integer
 ---@field max integer
 ---@field min integer
+---@field processes? integer # that share statistics and live; when asked for these
 ---@field limit integer # max, or what pool.adaptive has come to
 ---@field breaker tidepool.breaker_state
 ---@field fail_fast integer # calls that were told at once that no connection can be made
@@ -359,6 +394,21 @@ function stream:close() end
 ---@field breaker tidepool.breaker_state
 ---@field next_try_ms? number # while the breaker is open: until a connection is tried again
 ---@field last_error? tidepool.error
+
+---What db:health has found.
+---@class tidepool.health
+---@field status "healthy"|"degraded"|"unhealthy"
+---@field reasons string[] # why it is not healthy
+---@field checked_at number # seconds since 1970
+---@field latency_ms? number # how long the server took; nil when it was not asked
+---@field error? tidepool.error # when it did not answer
+---@field state tidepool.state_name
+---@field is_connected boolean
+---@field error_count integer
+---@field last_error? tidepool.error
+---@field breaker tidepool.breaker_state
+---@field total_connections integer
+---@field waiting_requests integer
 
 ---@class tidepool.certificate
 ---@field subject string
@@ -747,9 +797,15 @@ function db:is_connected() end
 ---@return tidepool.state
 function db:state() end
 
----What was counted.
----@param options? tidepool.stats_options
----@return tidepool.stats
+---One round trip to the server, and what the pool knows of itself. Never fails.
+---@param timeout_ms? number # how long it may take; 2000 when not said
+---@return tidepool.health
+function db:health(timeout_ms) end
+
+---What was counted. An error only where what is shared cannot be had.
+---@param options? tidepool.stats_wanted
+---@return tidepool.stats? stats
+---@return tidepool.error? err
 function db:stats(options) end
 
 ---The last slow queries that this object has made, the latest first.
@@ -760,6 +816,15 @@ function db:slow_queries() end
 ---@param options? tidepool.statements_wish
 ---@return tidepool.statement[]
 function db:statements(options) end
+
+---The connections on loan, the oldest first.
+---@return tidepool.holder[]
+function db:holders() end
+
+---Asks the server which backends wait for locks.
+---@return tidepool.blocker[]? list # those that wait the longest first
+---@return tidepool.error? err
+function db:blockers() end
 
 ---How connections are encrypted, and the certificates of both sides.
 ---@return tidepool.tls
@@ -813,5 +878,70 @@ function db:drain(timeout_ms) end
 ---Ends idle connections at once and borrowed ones when they come back.
 ---@return true
 function db:close() end
+
+-- -------------------------------------------------------------------- HTTP
+
+---An index that POST /api/db/maintenance makes.
+---@class tidepool.http_index
+---@field name string
+---@field on string # SQL: "users (email)", "docs using gin (tags)"
+---@field unique? boolean
+---@field where? string # SQL: a condition
+
+---Of require "tidepool.http".
+---@class tidepool.http_options
+---@field prefix? string # what the paths begin with: "/ops"
+---@field service? string # its name in /health
+---@field version? string # its version in /health
+---@field token? string # for maintenance, which there is not without it
+---@field indexes? tidepool.http_index[] # what createIndexes makes
+---@field health_timeout_ms? number # how long the server has to answer; 2000 when not said
+---@field maintenance_timeout_ms? number # how long one statement of maintenance may take; an hour when not said
+---@field extra? table<string, any>|fun(db: tidepool.db): table<string, any> # more fields for /health
+
+---@class tidepool.http_new_options: tidepool.http_options
+---@field db tidepool.db
+
+---@class tidepool.http_request
+---@field method string
+---@field path string
+---@field headers? table<string, string> # by lower-case names
+---@field query? string|table<string, string>
+---@field body? string
+---@field remote_addr? string
+
+---@class tidepool.http_handler
+local handler = {}
+
+---Answers a request.
+---@param request tidepool.http_request
+---@return integer status
+---@return table<string, string> headers # by lower-case names
+---@return string body
+function handler:handle(request) end
+
+---The module tidepool.http.
+---@class tidepool.http
+local http = {}
+
+---Answers a request.
+---@param database tidepool.db
+---@param request tidepool.http_request
+---@param options? tidepool.http_options
+---@return integer status
+---@return table<string, string> headers # by lower-case names
+---@return string body
+function http.handle(database, request, options) end
+
+---A handler with its database and options.
+---@param options tidepool.http_new_options
+---@return tidepool.http_handler
+function http.new(options) end
+
+---Answers the request that nginx runs this code for.
+---@param database tidepool.db
+---@param options? tidepool.http_options
+---@return nil
+function http.nginx(database, options) end
 
 return tidepool

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "error.h"
+#include "pool_inquiry.h"
 
 int fake_rounds(int rounds)
 {
@@ -122,7 +123,10 @@ static enum tp_step step_chore(struct fake_conn *conn, enum tp_chore chore, stru
 {
     struct fake *fake = conn->fake;
     if (conn->chore_until == 0) {
-        atomic_fetch_add(chore == TP_CHORE_PING ? &fake->pings : &fake->resets, 1);
+        atomic_fetch_add(chore == TP_CHORE_PING      ? &fake->pings
+                         : chore == TP_CHORE_INQUIRE ? &fake->inquiries
+                                                     : &fake->resets,
+                         1);
         conn->chore_until = tp_now() + atomic_load(&fake->chore_takes_us);
     }
     if (atomic_load(&fake->hold_chores))
@@ -132,6 +136,10 @@ static enum tp_step step_chore(struct fake_conn *conn, enum tp_chore chore, stru
         return TP_WAIT;
     }
     conn->chore_until = 0;
+    if (chore == TP_CHORE_INQUIRE && atomic_load(&fake->blocked) != 0) {
+        struct tp_blocked blocked = {.pid = atomic_load(&fake->blocked), .by = 4711};
+        tp__inquiry_add(fake->pool, &blocked);
+    }
     return atomic_load(&fake->fail_chores) ? TP_FAILED : TP_DONE;
 }
 
@@ -177,6 +185,7 @@ static const struct tp_pool_vtable fake_vtable = {
     .step = fake_vstep,
     .look = fake_vlook,
     .close = fake_vclose,
+    .inquires = true,
 };
 
 /* --------------------------------------------------------------- start, end */

@@ -40,9 +40,10 @@ struct fake {
     atomic_bool fail_chores;    /* pings and resets fail */
     atomic_bool refuse_first;   /* the first descriptor hangs up, the second is good */
     atomic_int chore_takes_us;  /* pings and resets wait for so long */
+    atomic_int blocked;         /* the backend that waits for a lock when it is asked; 0: none */
 
     /* what happened */
-    atomic_int opens, failures, closes, forked_closes, pings, resets, steps;
+    atomic_int opens, failures, closes, forked_closes, pings, resets, inquiries, steps;
     atomic_int alive, most_alive;           /* opened and not closed */
     atomic_int connecting, most_connecting; /* between open and the end of that chore */
     atomic_int in_close;                    /* callers that are in close */

@@ -6,7 +6,7 @@ cd "$(dirname "$0")/../.." || exit 2
 
 layers=(
     "error clock list buf text wake bell errand adaptive note"
-    "poller shm budget config options url tls sqlstate backoff stats tally types codec catalog columns description statements digest sqltext stale events resolve"
+    "poller shm budget config options url tls sqlstate backoff stats tally ledger types codec catalog columns description statements digest sqltext stale events resolve"
     "conn result wire beacon"
     "pool share keeper password"
     "op reactor drive database registry shutdown"

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Makes sure that the packages for tasks are there: deps.sh [build] [demo] [test] [luas] [openresty] [lint] [fuzz] [bench].
+# Makes sure that the packages for tasks are there: deps.sh [build] [demo] [test] [luas] [openresty] [prometheus] [page] [lint]
+# [fuzz] [bench].
 #
 # On Debian and its kin, with root or sudo, installs what is missing; silent and quick when nothing is. Elsewhere, or
 # without the rights, says exactly what is missing (by Debian's names) and ends with 1. A thing that is there without a
@@ -13,11 +14,17 @@ support=$(dirname "$(readlink -f "$0")")
 build=(gcc libc6-dev make pkg-config libpq-dev libssl-dev lua5.4 liblua5.4-dev)
 demo=("${build[@]}" postgresql lua-cjson iso-codes)
 # shellcheck disable=SC2034
-test=("${demo[@]}" lua-busted lua-system lua-sec lua-luv lua-cqueues libcmocka-dev luarocks openssl valgrind strace
-    iproute2)
+test=("${demo[@]}" lua-busted lua-system lua-sec lua-luv lua-cqueues lua-argparse libcmocka-dev luarocks openssl valgrind
+    strace iproute2)
 # For what runs in nginx: the example and its specs, and the benchmark. Debian starts the nginx that it installs.
 # shellcheck disable=SC2034
 openresty=(nginx-light libnginx-mod-http-lua libluajit2-5.1-dev curl procps wrk)
+# What checks the metrics. It is no package: see take_promtool.
+# shellcheck disable=SC2034
+prometheus=(promtool)
+# A browser for the page of tidepool.http: 300 MB, so only who works on the page has it.
+# shellcheck disable=SC2034
+page=(chromium fonts-dejavu-core)
 # The other Luas that the tests are run on. Debian's `luajit` cannot be there beside OpenResty's library: nothing here asks
 # for it, and the library that is there already will do.
 # shellcheck disable=SC2034
@@ -49,6 +56,7 @@ present() {
         lua-cjson) "$LUA" -e 'require "cjson"' ;;
         lua-busted) "$LUA" -e 'require "busted.core"' ;;
         lua-system) "$LUA" -e 'require "system"' ;;
+        lua-argparse) "$LUA" -e 'require "argparse"' ;;
         iproute2) command -v ip ;;
         lua-sec) "$LUA" -e 'require "ssl"' ;;
         iso-codes) [ -f /usr/share/iso-codes/json/iso_3166-2.json ] ;;
@@ -56,6 +64,7 @@ present() {
         lua-check) command -v luacheck ;;
         libclang-rt-dev) "$support/fuzz.sh" can clang ;;
         golang-go) command -v go ;;
+        promtool) command -v promtool || [ -x "$support/../../build/tools/promtool" ] ;;
         *) command -v "$1" ;;
     esac >/dev/null 2>&1
 }
@@ -73,15 +82,35 @@ declare -A wanted=()
 [ $# -gt 0 ] || set -- build
 for task in "$@"; do
     case $task in
-        build | demo | test | luas | openresty | lint | fuzz | bench)
+        build | demo | test | luas | openresty | prometheus | page | lint | fuzz | bench)
             declare -n list=$task
             for package in "${list[@]}"; do wanted[$package]=1; done
             unset -n list ;;
-        *) echo "usage: deps.sh [build] [demo] [test] [luas] [openresty] [lint] [fuzz] [bench]" >&2; exit 2 ;;
+        *) echo "usage: deps.sh [build] [demo] [test] [luas] [openresty] [prometheus] [page] [lint] [fuzz] [bench]" >&2; exit 2 ;;
     esac
 done
 mapfile -t missing < <(missing_of "${!wanted[@]}" | sort)
 [ "${#missing[@]}" -gt 0 ] || exit 0
+
+# Debian's package prometheus is a service that would be started: only this program is taken out of it, into build/tools.
+take_promtool() {
+    local folder code=0
+    folder=$(mktemp -d) || return
+    (
+        cd "$folder" || exit
+        apt-get -qq download prometheus || { apt-get -qq update && apt-get -qq download prometheus; } || exit
+        dpkg -x prometheus_*.deb . || exit
+        mkdir -p "$support/../../build/tools" && cp usr/bin/promtool "$support/../../build/tools"
+    ) >"$folder/log" 2>&1 || { code=1; tail -n 5 "$folder/log" >&2; }
+    rm -rf "$folder"
+    return "$code"
+}
+if [[ " ${missing[*]} " == *" promtool "* ]]; then
+    echo "tidepool: taking promtool out of Debian's package prometheus" >&2
+    take_promtool || { echo "tidepool: could not get promtool" >&2; exit 1; }
+    mapfile -t missing < <(missing_of "${!wanted[@]}" | sort)
+    [ "${#missing[@]}" -gt 0 ] || exit 0
+fi
 
 if [ "$(id -u)" = 0 ]; then as_root=()
 elif command -v sudo >/dev/null && { sudo -n true 2>/dev/null || [ -t 0 ]; }; then as_root=(sudo)

@@ -27,14 +27,14 @@ local function write(path, text)
     file:close()
 end
 
-local function read(path)
+local function read(path, bytes)
     local file = io.open(path)
     if not file then
         return ""
     end
-    local text = file:read "a"
+    local text = file:read(bytes or "a")
     file:close()
-    return text
+    return text or ""
 end
 
 M.program = sh "PATH=$PATH:/usr/sbin command -v nginx"
@@ -133,14 +133,20 @@ function M.start(options)
     return site
 end
 
---- One request, with curl. `options`: `method`, `body`, `timeout_ms` (10000). Returns the body and the status; when
---- there was no answer, nil and curl's exit code (28: the time was over).
+--- One request, with curl. `options`: `method`, `body`, `headers` (a list of lines), `timeout_ms` (10000),
+--- `show_headers` (before the body). Returns the body and the status; when there was no answer, nil and curl's exit
+--- code (28: the time was over).
 function Site:get(path, options)
     options = options or {}
-    local output, code = sh("curl -s -m %g --unix-socket %s/http %s %s -w '\\n%%{http_code}' %s",
-        (options.timeout_ms or 10000) / 1000, self.folder,
-        options.method and "-X " .. options.method or "", options.body and "-d " .. quote(options.body) or "",
-        quote("http://nginx" .. path))
+    local words = {
+        options.method == "HEAD" and "-I" or options.method and "-X " .. options.method or "",
+        options.body and "-d " .. quote(options.body) or "", options.show_headers and "-i" or "",
+    }
+    for _, line in ipairs(options.headers or {}) do
+        words[#words + 1] = "-H " .. quote(line)
+    end
+    local output, code = sh("curl -s -m %g --unix-socket %s/http %s -w '\\n%%{http_code}' %s",
+        (options.timeout_ms or 10000) / 1000, self.folder, table.concat(words, " "), quote("http://nginx" .. path))
     local body, status = output:match "^(.*)\n(%d+)$"
     if code ~= 0 then
         return nil, code
@@ -225,8 +231,19 @@ function Site.wait_end(_, pids, ms)
     end, ms or 10000) == true
 end
 
---- Ends nginx when it runs still (in an orderly way, else after 10 s by force) and removes its folder.
-function Site:stop()
+-- The statistics that workers leave to their successors: the file has the master's process id behind its first words.
+local function remove_stats(pid)
+    for path in sh "ls -d /dev/shm/tidepool-*+stats 2>/dev/null":gmatch "[^\n]+" do
+        local a, b, c, d = read(path, 16):byte(13, 16)
+        if d and a + b * 2^8 + c * 2^16 + d * 2^24 == pid then
+            os.remove(path)
+        end
+    end
+end
+
+--- Ends nginx when it runs still (in an orderly way, else after 10 s by force) and removes its folder and, unless
+--- options.keep_stats says otherwise, what its workers have left for their successors.
+function Site:stop(options)
     if not self:has_ended() then
         self:signal "TERM"
         if not server.wait(function() return self:has_ended() end, 10000) then
@@ -235,6 +252,9 @@ function Site:stop()
             end
             self:signal "KILL"
         end
+    end
+    if not (options and options.keep_stats) and self:pid() then
+        remove_stats(self:pid())
     end
     sh("rm -rf %s", self.folder)
 end

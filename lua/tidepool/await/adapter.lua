@@ -21,10 +21,15 @@
 -- @module tidepool.await.adapter
 local M = {}
 
+--- Whether nginx runs this Lua: then the process is one of its workers, or the master that starts them.
+function M.in_nginx()
+    return type(rawget(_G, "ngx")) == "table" and ngx.get_phase ~= nil
+end
+
 -- In the order in which they are asked, with the library that has to be there. A loop that the
 -- program has not loaded does not run it.
 local known = {
-    { name = "nginx", loaded = function() return type(rawget(_G, "ngx")) == "table" and ngx.get_phase ~= nil end },
+    { name = "nginx", loaded = M.in_nginx },
     { name = "cqueues", loaded = function() return package.loaded["cqueues"] ~= nil end },
     { name = "luv", loaded = function() return package.loaded["luv"] ~= nil end },
     { name = "copas", loaded = function() return package.loaded["copas"] ~= nil end },
