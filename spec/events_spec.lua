@@ -229,9 +229,9 @@ describe("a handler", function()
     it("raises an error when its event is unknown, with those that are", function()
         local db = closing(open())
         assert.error_matches(function() db:on("conect", print) end,
-            "unknown event 'conect' %(known: acquire, breaker, connect, error, held, idle_in_transaction, leak, notice, "
-                .. "overflow, query_end, query_start, release, remove, repeats, retry, returned, rollback, slow, state, "
-                .. "tls_expiring, tls_reload, verdict%)")
+            "unknown event 'conect' %(known: acquire, breaker, connect, error, held, idle_in_transaction, leak, "
+                .. "notice, overflow, query_end, query_start, release, remove, repeats, retry, returned, rollback, "
+                .. "slow, state, tls_expiring, tls_reload, verdict%)")
         assert.error_matches(function() db:on(nil, print) end, "unknown event 'nil'")
     end)
 
