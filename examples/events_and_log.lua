@@ -34,7 +34,7 @@ assert(db:script("do $$ begin raise notice 'the tide is coming in'; end $$"))
 
 -- on returns a function that ends it. A query event has the text, the duration and the error, if any.
 local count, longest = 0, 0
-local stop = db:on("query", function(event)
+local stop = db:on("query_end", function(event)
     count, longest = count + 1, math.max(longest, event.duration_ms)
 end)
 for i = 1, 3 do

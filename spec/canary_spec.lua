@@ -36,7 +36,7 @@ local PRELUDE = [[
     end
     -- Whatever a database says of itself.
     local function show_all(db)
-        show(db) show(db:stats()) show(db:state())
+        show(db) show(db:stats()) show(db:state()) show(db:statements()) show(db:slow_queries())
         for _, option in ipairs(tidepool.options()) do
             local ok, value = pcall(db.option, db, option.name)
             show(value)
@@ -48,7 +48,8 @@ local PRELUDE = [[
         show(db) show(err)
         show((select(2, pcall(tidepool.is_configured, where))))
         if not ok or not db then return "not opened" end
-        for _, name in ipairs { "connect", "remove", "error", "retry", "state", "notice", "rollback", "query" } do
+        for _, name in ipairs { "connect", "remove", "error", "retry", "state", "notice", "rollback", "query_start",
+            "query_end", "slow", "acquire", "release" } do
             db:on(name, show)
         end
         local result, why = (fn or function() return db:value "select 1" end)(db)

@@ -147,7 +147,7 @@ describe("a database that nobody refers to any more", function()
         do
             local db, its_name = open { log = { queries = true, sink = function() end } }
             name = its_name
-            db:on("query", function() return db end)
+            db:on("query_end", function() return db end)
             assert.equal(1, db:value "select 1")
         end
         collectgarbage()

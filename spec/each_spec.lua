@@ -150,7 +150,7 @@ describe("each", function()
 
     it("tells the event of the query when it ends, an early end too", function()
         local told = {}
-        db:on("query", function(event) told[#told + 1] = event end)
+        db:on("query_end", function(event) told[#told + 1] = event end)
         list(db, "select $1::int", 1)
         leave(db, ENDLESS, 3)
         fails("database", db, "selekt")

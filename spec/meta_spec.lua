@@ -251,7 +251,8 @@ describe("lua/tidepool/meta.lua", function()
                 local group, name = option.name:match "^(%w+)%.(.+)$"
                 local class = classes[("tidepool.%s_options"):format(group or "open")]
                 local choices = '"' .. option.choices:gsub("|", '"|"') .. '"'
-                assert.equal(choices, class.fields[name or option.name], option.name)
+                local written = class.fields[name or option.name]:gsub("|fun%(.*$", "")
+                assert.equal(choices, written, option.name)
             end
         end
     end)
@@ -353,11 +354,26 @@ describe("lua/tidepool/meta.lua", function()
         })
         local failed, asked
         lost:on("error", function(event) failed = event end)
-        lost:on("query", function(event) asked = event end)
+        lost:on("query_end", function(event) asked = event end)
         assert.is_nil((lost:query { "select 1", timeout_ms = 100 }))
         compare("tidepool.state", "fields", keys(lost:state()))
         compare("tidepool.health", "fields", keys(lost:health(100)))
-        compare("tidepool.query_event", "fields", keys(asked))
+        local watching = assert(tidepool.open {
+            url = server.url(), log = { queries = false, parameters = true, slow_ms = 1, repeats = 1,
+                sink = function() end }, pool = { min = 0, max = 1 },
+        })
+        local heard = {}
+        for _, name in ipairs { "query_end", "slow", "repeats", "acquire", "release" } do
+            watching:on(name, function(event) heard[name] = event end)
+        end
+        watching:with(function(conn)
+            for _ = 1, 2 do assert(conn:query("select pg_sleep($1)", 0.002)) end
+        end, { tags = { route = "/meta" } })
+        compare("tidepool.query_event", "fields", keys(asked, heard.query_end, heard.slow))
+        compare("tidepool.lease_event", "fields", keys(heard.acquire, heard.release))
+        compare("tidepool.repeats_event", "fields", keys(heard.repeats))
+        compare("tidepool.slow_query", "fields", keys(watching:slow_queries()[1], { plan = true }))
+        watching:close()
         local connected
         db:on("notice", function(event) connected = event end)
         assert(db:script "do $$ begin raise notice 'hello'; end $$")

@@ -166,7 +166,7 @@ describe("a pipeline", function()
     it("counts as one query and tells one event", function()
         local own = closing(open())
         local told = {}
-        own:on("query", function(event) told[#told + 1] = event end)
+        own:on("query_end", function(event) told[#told + 1] = event end)
         assert(own:pipeline(function(p) p:value "select 1" p:value "select 2" end))
         assert.equal(1, own:stats().queries)
         assert.equal(1, #told)

@@ -237,7 +237,7 @@ describe("events of a shared pool", function()
         local a = open(name)
         local b = join(name)
         local heard = {}
-        a:on("query", function(event) heard[#heard + 1] = event.sql end)
+        a:on("query_end", function(event) heard[#heard + 1] = event.sql end)
         assert.equal(2, b:value "select 2")
         assert.equal(1, a:value "select 1")
         assert.same({ "select 1" }, heard)

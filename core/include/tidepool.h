@@ -372,6 +372,9 @@ const char *tp_transaction_state_name(enum tp_transaction_state state); /* "idle
 enum tp_transaction_state tp_lease_transaction(const tp_lease *lease);
 /* A deadline for all operations with the lease, besides their own; TP_NEVER: none, as at first. */
 void tp_lease_set_deadline(const tp_lease *lease, int64_t deadline);
+/* What all operations with the lease have that say nothing themselves, as in tp_query; borrowed
+ * until they are set again or the lease ends. NULL: none, as at first. */
+void tp_lease_set_tags(const tp_lease *lease, const char *comment, const char *application_name);
 /* What identifies the transaction that is open on the connection, or was when the connection was
  * lost: "ID EPOCH", or an empty text when it has written nothing or is not asked for it
  * (retry.verdict_ms). On another connection pg_xact_status(ID) tells what became of it, as long as
@@ -563,6 +566,10 @@ struct tp_query {
     int64_t max_rows;  /* more are an error; 0: any number */
     int64_t max_bytes; /* of all rows together; 0: any number */
     struct tp_retry retry;
+    /* sent behind the text, which is then not prepared under it: a whole comment; NULL: none.
+     * Borrowed until the end. */
+    const char *comment;
+    const char *application_name; /* of the session while this runs; NULL: as it was opened */
 };
 
 /* An operation may be begun again and again; it keeps its buffers.
@@ -679,6 +686,10 @@ bool tp_op_was_self_blocked(const tp_op *op);
 const struct tp_error *tp_op_error(const tp_op *op); /* after TP_FAILED; borrowed */
 tp_lease tp_op_take_lease(tp_op *op);                /* after TP_DONE of an acquire */
 int64_t tp_op_elapsed(const tp_op *op);              /* µs from begin to end */
+/* After the end: how many rows were returned or touched in all, and the tag of the last statement
+ * ("" when it has failed). Borrowed until the operation is begun again. */
+int64_t tp_op_touched(const tp_op *op);
+const char *tp_op_last_command(const tp_op *op);
 
 /* The blocking driver: steps the operation and waits with poll(2), or parks
  * the thread while there is no fd, until it needs parameters or has ended.
@@ -897,6 +908,23 @@ enum tp_status tp_pool_shared_stats(tp_pool *pool, struct tp_stats *out,
  * on. Pools that are opened from now on share their statistics unless stats.shared says otherwise,
  * and the totals last as long as the parent. Thread: any. */
 void tp_worker_declare(void);
+
+/* Statistics of one statement: all texts that differ in constants, comments, blanks or the
+ * length of a list only are one, and `query` is what they have in common. Rows were returned or
+ * touched. Percentiles are off by 6.25 % at most. */
+struct tp_statement_stats {
+    const char *query;
+    uint64_t calls, rows, errors;
+    int64_t total_us, mean_us, p99_us, max_us;
+};
+enum tp_statement_order { TP_BY_TOTAL, TP_BY_CALLS, TP_BY_MEAN, TP_BY_P99, TP_BY_ERRORS };
+/* The statements that the pool has statistics of (statements.max), the largest first. NULL: no
+ * memory. The list is the caller's, what is in it is borrowed of it. Thread: any. */
+typedef struct tp_statement_list tp_statement_list;
+tp_statement_list *tp_pool_statements(tp_pool *pool, enum tp_statement_order order);
+size_t tp_statement_list_count(const tp_statement_list *list);
+const struct tp_statement_stats *tp_statement_list_at(const tp_statement_list *list, size_t i);
+void tp_statement_list_free(tp_statement_list *list);
 
 /* Whether something outside of the engine may be repeated (a transaction block): repetitions are
  * a small part of all queries (retry.budget), so that they make no outage worse. One that may is

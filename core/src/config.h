@@ -37,6 +37,7 @@ struct tp_settings {
     int statement_cache_size;
     size_t most_sql_bytes, most_parameter_bytes; /* of one statement */
     int64_t most_rows, most_result_bytes;        /* INT64_MAX: no limit */
+    int most_statements;                         /* that have statistics */
     int most_events;                             /* that wait to be taken */
     int retry_attempts;
     int64_t retry_base_us, retry_max_us;

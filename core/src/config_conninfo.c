@@ -218,6 +218,7 @@ static void build_settings(tp_config *config)
         .most_parameter_bytes = (size_t)tp__config_number(config, TP_OPT_PARAMETER_BYTES),
         .most_rows = limit_of(config, TP_OPT_ROWS),
         .most_result_bytes = limit_of(config, TP_OPT_RESULT_BYTES),
+        .most_statements = count_of(config, TP_OPT_STATEMENTS_MAX),
         .most_events = (int)tp__config_number(config, TP_OPT_EVENTS),
         .retry_attempts = count_of(config, TP_OPT_RETRY_ATTEMPTS),
         .retry_base_us = us_of(config, TP_OPT_RETRY_BASE),

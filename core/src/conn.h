@@ -110,6 +110,10 @@ enum { TP_DESCRIBED_PARAMS_MAX = 7000 };
  * `one_by_one` rows are handed on as they come, however few there are. */
 void tp__conn_bound(struct tp_conn *conn, int64_t most_bytes, bool one_by_one);
 
+/* What the statements to come are marked with: see struct tp_query. */
+void tp__conn_mark(struct tp_conn *conn, const char *comment, const char *application_name);
+bool tp__conn_has_comment(const struct tp_conn *conn);
+
 /* How a statement is to be run. */
 struct tp_execution {
     struct tp_description *description;   /* retained while it runs */

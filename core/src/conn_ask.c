@@ -66,7 +66,10 @@ enum tp_status tp__conn_ask_simple(struct tp_conn *conn, const char *sql)
     if (tp__sql_may_write(sql, strlen(sql)))
         tp__conn_note_writes(conn);
     begin(conn);
-    int sent = PQsendQuery(conn->pg, sql);
+    const char *text = tp__conn_marked(conn, sql, strlen(sql));
+    if (text == NULL)
+        return out_of_memory(conn, "a statement");
+    int sent = PQsendQuery(conn->pg, text);
     if (sent && conn->one_by_one)
         (void)PQsetSingleRowMode(conn->pg);
     return begun(conn, sent);
@@ -206,11 +209,22 @@ bool tp__conn_has_settings(const struct tp_conn *conn, unsigned needs)
     return true;
 }
 
+/* Without a name there is nothing but the text to go by. */
+static int send_text(struct tp_conn *conn, const struct tp_description *description, bool binary)
+{
+    const char *text = tp__conn_marked(conn, description->sql, description->sql_len);
+    return text != NULL &&
+           PQsendQueryParams(conn->pg, text, description->nparams, description->param_oids,
+                             conn->values, conn->lengths, conn->formats, binary);
+}
+
 static int send_execute(struct tp_conn *conn, const struct tp_execution *execution)
 {
     const struct tp_description *description = execution->description;
     const char *name = execution->statement != NULL ? execution->statement->name : "";
     int n = description->nparams;
+    if (!tp__conn_send_name(conn))
+        return 0;
     bool asks = tp__conn_asks_xact(conn, description->writes);
     if (execution->keep) {
         if (!send_parse(conn, description->sql, n, description->param_oids))
@@ -221,12 +235,10 @@ static int send_execute(struct tp_conn *conn, const struct tp_execution *executi
         if (!PQenterPipelineMode(conn->pg))
             return 0;
     }
-    /* Without a name there is nothing but the text to go by. */
-    int sent = name[0] != '\0' || execution->keep
+    int sent = conn->comment == NULL && (name[0] != '\0' || execution->keep)
                    ? PQsendQueryPrepared(conn->pg, name, n, conn->values, conn->lengths,
                                          conn->formats, conn->binary)
-                   : PQsendQueryParams(conn->pg, description->sql, n, description->param_oids,
-                                       conn->values, conn->lengths, conn->formats, conn->binary);
+                   : send_text(conn, description, conn->binary);
     if (sent && conn->one_by_one) /* in a pipeline, what comes first may be no rows: see collect */
         (void)PQsetSingleRowMode(conn->pg);
     if (sent && asks)
@@ -237,7 +249,7 @@ static int send_execute(struct tp_conn *conn, const struct tp_execution *executi
 /* Whether the exchange can be made on the socket itself. */
 static bool is_for_wire(const struct tp_conn *conn)
 {
-    return !conn->read_aside && !PQsslInUse(conn->pg) && !PQgssEncInUse(conn->pg);
+    return !conn->read_aside && !conn->marked && !PQsslInUse(conn->pg) && !PQgssEncInUse(conn->pg);
 }
 
 static void begin_wire(struct tp_conn *conn)
@@ -298,8 +310,8 @@ enum tp_status tp__conn_ask_execute(struct tp_conn *conn, const struct tp_execut
         return ask_on_wire(conn, execution);
     tp__conn_expect(conn, execution->description);
     /* The description is another connection's, and the table may have changed since: a text
-     * is understood of any type. */
-    conn->binary = conn->binary && !execution->keep;
+     * is understood of any type; so it is where a comment keeps the text from being prepared. */
+    conn->binary = conn->binary && !execution->keep && execution->statement != NULL;
     if (!set_params(conn, description->nparams, execution->params))
         return out_of_memory(conn, "parameters");
     return begun(conn, send_execute(conn, execution));
@@ -331,7 +343,7 @@ enum tp_status tp__conn_ask_pipeline(struct tp_conn *conn)
     if (is_for_wire(conn) && tp__config_settings(conn->env.config)->prepare)
         begin_wire(conn);
     else
-        conn->pipelined = PQenterPipelineMode(conn->pg);
+        conn->pipelined = PQenterPipelineMode(conn->pg) && tp__conn_send_name(conn);
     if (conn->wire.active || conn->pipelined)
         return TP_OK;
     tp__conn_lose(conn, TP_ERR_CONNECTION, "the pipeline could not be begun");
@@ -363,11 +375,10 @@ enum tp_status tp__conn_pipeline_add(struct tp_conn *conn, const char *name,
     } else {
         if (!set_params(conn, n, params))
             return lose_pipeline(conn);
-        if (name[0] != '\0'
+        if (name[0] != '\0' && conn->comment == NULL
                 ? !PQsendQueryPrepared(conn->pg, name, n, conn->values, conn->lengths,
                                        conn->formats, binary)
-                : !PQsendQueryParams(conn->pg, description->sql, n, description->param_oids,
-                                     conn->values, conn->lengths, conn->formats, binary))
+                : !send_text(conn, description, binary))
             return begun(conn, 0);
         conn->unsent = PQflush(conn->pg) > 0;
     }

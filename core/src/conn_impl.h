@@ -119,6 +119,13 @@ struct tp_conn {
     unsigned traces_least, traces_most; /* by the configuration */
     uint64_t stale_seen;
 
+    /* what is put on statements; see conn_mark.c */
+    bool marked;  /* there is something to be done */
+    bool renamed; /* the session may have another name than its own */
+    const char *comment, *wanted_name;
+    char own_name[64];
+    struct tp_buf marked_sql;
+
     /* arrays for libpq, kept from request to request */
     int room;
     const char **values;
@@ -140,6 +147,16 @@ struct tp_conn {
 };
 
 void tp__conn_set_state(struct tp_conn *conn, enum tp_conn_state state);
+
+/* --- conn_mark.c ---------------------------------------------------------------- */
+
+/* The text as it is sent, with the comment that there is; NULL: no memory. Borrowed until the
+ * next call. */
+const char *tp__conn_marked(struct tp_conn *conn, const char *sql, size_t len);
+/* Sends what gives the session the name that is wanted, if it has another. libpq is in pipeline
+ * mode then. */
+bool tp__conn_send_name(struct tp_conn *conn);
+
 /* --- conn_xact.c ---------------------------------------------------------------- */
 
 /* Whether a statement that writes is to be followed by the question for the transaction's id. */

@@ -102,6 +102,7 @@ static bool cancel_ended(struct tp_conn *conn)
 
 static void begin_mending(struct tp_conn *conn)
 {
+    tp__conn_mark(conn, NULL, NULL);
     conn->mending = true;
     conn->keeps_transaction = false;
     conn->cancelled = false;

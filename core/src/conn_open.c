@@ -362,6 +362,7 @@ void tp__conn_close(struct tp_conn *conn, bool forked)
     tp__statements_deinit(&conn->statements);
     tp__buf_free(&conn->prepared_sql);
     tp__buf_free(&conn->row);
+    tp__buf_free(&conn->marked_sql);
     tp__buf_free(&conn->to_deallocate);
     tp__wire_deinit(&conn->wire);
     free(conn->values);

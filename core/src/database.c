@@ -161,6 +161,7 @@ static void free_database(void *ctx)
     tp__registry_remove(database);
     tp__stale_deinit(&database->stale);
     tp__shelf_deinit(&database->shelf);
+    tp__digests_deinit(&database->digests);
     tp__catalog_deinit(&database->catalog);
     tp__keyring_release(database->tls.keyring);
     tp__passwords_deinit(&database->passwords);
@@ -255,11 +256,21 @@ static enum tp_status new_shared(struct shared *out, const tp_config *config, st
     return status;
 }
 
+static bool init_statements(struct tp_database *database, const struct tp_settings *settings)
+{
+    if (!tp__shelf_init(&database->shelf, settings->statement_cache_size))
+        return false;
+    if (tp__digests_init(&database->digests, settings->most_statements))
+        return true;
+    tp__shelf_deinit(&database->shelf);
+    return false;
+}
+
 static struct tp_database *new_database(const struct tp_settings *settings, struct tp_error *err)
 {
     struct tp_pool_limits limits = limits_of(settings);
     struct tp_database *database = calloc(1, sizeof *database);
-    if (database == NULL || !tp__shelf_init(&database->shelf, settings->statement_cache_size)) {
+    if (database == NULL || !init_statements(database, settings)) {
         free(database);
         tp__error_set(err, TP_ERR_MEMORY, "out of memory for a pool");
         return NULL;
@@ -267,6 +278,7 @@ static struct tp_database *new_database(const struct tp_settings *settings, stru
     if (tp__pool_new(&database->pool, &limits, &connections, database, free_database, err) !=
         TP_OK) {
         tp__shelf_deinit(&database->shelf);
+        tp__digests_deinit(&database->digests);
         free(database);
         return NULL;
     }
@@ -479,6 +491,14 @@ void tp_lease_set_deadline(const tp_lease *lease, int64_t deadline)
 {
     if (tp_lease_valid(lease))
         lease->slot->deadline = deadline;
+}
+
+void tp_lease_set_tags(const tp_lease *lease, const char *comment, const char *application_name)
+{
+    if (!tp_lease_valid(lease))
+        return;
+    lease->slot->comment = comment;
+    lease->slot->application_name = application_name;
 }
 
 const char *tp_lease_xact(const tp_lease *lease, bool *unseen)

@@ -6,6 +6,7 @@
 
 #include "config.h"
 #include "conn.h"
+#include "digest.h"
 #include "password.h"
 #include "pool.h"
 #include "stale.h"
@@ -24,6 +25,7 @@ struct tp_database {
     tp_pool *pool;
     struct tp_stale stale;
     struct tp_shelf shelf; /* of descriptions */
+    struct tp_digests digests;
     struct tp_catalog catalog;
     struct tp_certificates tls;    /* guarded by pool->lock, as the next */
     struct tp_passwords passwords; /* when the program makes them */

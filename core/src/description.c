@@ -4,7 +4,9 @@
 #include <string.h>
 #include <strings.h>
 
+#include "digest.h"
 #include "sqltext.h"
+#include "sqltext_token.h"
 
 /* FNV-1a, eight bytes at a time with a final mix: texts are compared anyway, the hash
  * only has to spread. 0 is kept for "all". */
@@ -91,6 +93,7 @@ void tp__description_release(struct tp_description *description)
         atomic_fetch_sub_explicit(&description->refs, 1, memory_order_acq_rel) > 1)
         return;
     tp__columns_free(description->columns);
+    tp__digest_release(atomic_load(&description->digest));
     free(description->param_oids);
     free(description->params);
     free(description);

@@ -13,6 +13,8 @@
 #include "columns.h"
 #include "list.h"
 
+struct tp_digest;
+
 struct tp_description {
     atomic_int refs;
     uint64_t hash;
@@ -21,10 +23,11 @@ struct tp_description {
     unsigned traces; /* what executing it may leave behind: enum tp_sql_traces */
     bool writes;     /* it may, as far as its text tells; see sqltext.h */
     int nparams;
-    uint32_t *param_oids;          /* 0: the server finds out by itself */
-    const struct tp_type **params; /* NULL in it: not described */
-    struct tp_columns *columns;    /* NULL: it returns none */
-    struct tp_list recent;         /* on the shelf; guarded by its lock, as `next` */
+    uint32_t *param_oids;             /* 0: the server finds out by itself */
+    const struct tp_type **params;    /* NULL in it: not described */
+    struct tp_columns *columns;       /* NULL: it returns none */
+    struct tp_digest *_Atomic digest; /* counted; its statistics, once it was executed; or NULL */
+    struct tp_list recent;            /* on the shelf; guarded by its lock, as `next` */
     struct tp_description *next;
     size_t sql_len;
     char sql[];

@@ -296,6 +296,9 @@ void tp__op_begin(tp_op *op, enum op_kind kind, int64_t deadline)
     op->last_deadline = TP_NEVER;
     op->began = tp_now();
     op->ended = op->began;
+    op->answered = op->began;
+    op->touched = 0;
+    op->command[0] = '\0';
     op->attempts = 0;
     op->stale_retried = false;
     op->self_blocked = false;
@@ -502,54 +505,6 @@ bool tp_op_was_self_blocked(const tp_op *op)
 const struct tp_error *tp_op_error(const tp_op *op)
 {
     return &op->error;
-}
-
-const struct tp_columns *tp_op_columns(const tp_op *op)
-{
-    if (op->copying)
-        return op->description != NULL ? op->description->columns : NULL;
-    return tp__conn_columns(op->conn);
-}
-
-bool tp_op_rows_are_binary(const tp_op *op)
-{
-    return op->copying ? tp__conn_copy_is_binary(op->conn) : tp__conn_rows_are_binary(op->conn);
-}
-
-bool tp_op_next_row(tp_op *op, struct tp_row *row)
-{
-    if (op->over_limit || op->state != OP_ROWS || !tp__conn_next_row(op->conn, row))
-        return false;
-    op->rows++;
-    op->bytes += (int64_t)row->len;
-    op->over_limit = op->rows > op->most_rows || op->bytes > op->most_bytes;
-    return !op->over_limit;
-}
-
-size_t tp_op_rows_at_hand(const tp_op *op)
-{
-    return tp__conn_rows_at_hand(op->conn);
-}
-
-bool tp_op_copy_chunk(tp_op *op, const char **data, size_t *len)
-{
-    return op->state == OP_DATA && !tp__op_is_dispossessed(op) &&
-           tp__conn_copy_next(op->conn, data, len);
-}
-
-int tp_op_attempts(const tp_op *op)
-{
-    return op->attempts;
-}
-
-const char *tp_op_command(const tp_op *op)
-{
-    return tp__conn_command(op->conn);
-}
-
-int64_t tp_op_count(const tp_op *op)
-{
-    return tp__conn_count(op->conn);
 }
 
 void tp_op_stop(tp_op *op)

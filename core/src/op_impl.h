@@ -85,10 +85,13 @@ struct tp_op {
     bool lets_others;      /* go on before it looks */
 
     int64_t rows, bytes;           /* taken in this attempt */
+    int64_t touched;               /* rows that were returned or touched, once it has ended */
+    char command[32];              /* the tag of what has ended last */
     int64_t most_rows, most_bytes; /* INT64_MAX: any number */
     bool over_limit;
 
     int64_t began, ended, deadline, wait_until;
+    int64_t answered; /* when the last item of a pipeline was, or it began */
     int64_t last_deadline; /* of the lease: no other is later */
     int attempts;
     bool stale_retried;

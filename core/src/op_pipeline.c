@@ -16,7 +16,7 @@
 #include "clock.h"
 #include "error.h"
 #include "op_impl.h"
-#include "sqltext.h"
+#include "sqltext_token.h"
 
 /* What an item executes. */
 struct target {
@@ -338,8 +338,24 @@ bool tp__op_step_pipeline(tp_op *op, int ready)
 
 /* --------------------------------------------------------------------- life */
 
+/* What lies between two answers is the time of the second one. */
+static void note_answer(tp_op *op)
+{
+    int64_t now = tp_now();
+    struct tp_digest_call call = {
+        .description = target_of(op->pipeline, op->pipeline->answered)->description,
+        .us = now - op->answered,
+        .rows = tp__conn_count(op->conn),
+    };
+    op->answered = now;
+    op->touched += call.rows;
+    tp__digests_note(&op->database->digests, &call);
+}
+
 void tp__op_pipeline_answered(tp_op *op)
 {
+    if (op->pipeline->answered < op->pipeline->count)
+        note_answer(op);
     op->pipeline->answered++;
     expect_next(op);
 }

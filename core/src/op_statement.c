@@ -24,6 +24,36 @@ static void note_usage(tp_op *op, struct tp_usage *usage)
     usage->ended = ended ? op->ended : 0;
 }
 
+static void note_outcome(tp_op *op, bool failed)
+{
+    int64_t count = failed ? 0 : tp__conn_count(op->conn);
+    if (op->kind == OP_QUERY)
+        op->touched = count > op->rows ? count : op->rows;
+    memcpy(op->command, tp__conn_command(op->conn), sizeof op->command);
+    op->command[sizeof op->command - 1] = '\0';
+}
+
+/* Statistics of the statement. Of a pipeline each item that was answered is noted already, and
+ * only one that failed is left. */
+static void note_statement(tp_op *op, const struct tp_usage *usage)
+{
+    bool piped = op->kind == OP_PIPELINE;
+    if (usage->query_us < 0)
+        return;
+    note_outcome(op, usage->failed);
+    if (op->query.sql == NULL || (piped && usage->kind != TP_ERR_DATABASE))
+        return;
+    struct tp_digest_call call = {
+        .description = piped ? NULL : op->description,
+        .sql = op->query.sql,
+        .sql_len = op->query.sql_len,
+        .us = piped ? op->ended - op->answered : usage->query_us,
+        .rows = piped ? 0 : op->touched,
+        .failed = usage->failed,
+    };
+    tp__digests_note(&op->database->digests, &call);
+}
+
 /* 25006: the server has become read-only (a failover); outside of a transaction that
  * asked for it, the connection is of no use for writing any more. */
 static bool is_misplaced(const tp_op *op)
@@ -47,6 +77,7 @@ void tp__op_leave(tp_op *op)
         return;
     tp__op_keep_statement(op);
     note_usage(op, &usage);
+    note_statement(op, &usage);
     atomic_store_explicit(&op->slot->tx_state, tp__conn_transaction(op->conn),
                           memory_order_relaxed);
     if (op->owned) {
@@ -240,6 +271,20 @@ static void bound(const tp_op *op)
                    op->query.stream || op->most_rows != INT64_MAX || op->most_bytes != INT64_MAX);
 }
 
+/* Its own marks, or those of the lease. */
+static void mark(const tp_op *op)
+{
+    const struct tp_slot *slot = op->slot;
+    const char *comment = op->query.comment, *name = op->query.application_name;
+    if (op->kind == OP_PING)
+        return;
+    if (comment == NULL && !op->owned)
+        comment = slot->comment;
+    if (name == NULL && !op->owned)
+        name = slot->application_name;
+    tp__conn_mark(op->conn, comment, name);
+}
+
 void tp__op_begin_statement(tp_op *op)
 {
     const struct tp_query *query = &op->query;
@@ -249,6 +294,7 @@ void tp__op_begin_statement(tp_op *op)
     bound(op);
     tp__conn_note_began(op->conn, op->began > op->slot->lent_at ? op->began : op->slot->lent_at);
     op->in_tx = tp__conn_transaction(op->conn) != TP_TX_IDLE;
+    mark(op);
     atomic_store_explicit(&op->slot->quiet_since, 0, memory_order_relaxed);
     if (op->kind == OP_PING) {
         sent(op, tp__conn_ask_ping(op->conn), OP_EXECUTING);
@@ -333,6 +379,8 @@ void tp__op_send(tp_op *op)
         tp__op_pipeline_add(op);
         return;
     }
+    if (op->keeps && tp__conn_has_comment(op->conn))
+        op->keeps = false;
     struct tp_execution execution = {
         .description = op->description,
         .statement = op->statement,

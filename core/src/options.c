@@ -175,6 +175,21 @@ static const struct tp_option rows[TP_OPTIONS] = {
                                 0},
     [TP_OPT_LOG_SLOW] = NUMBER(TP_OPTION_MS, "log.slow_ms", "", "", "1000", "1000", 0, MS_MAX,
                                "From what duration on a query is logged as slow; 0 is never."),
+    [TP_OPT_LOG_EXPLAIN] = NUMBER(TP_OPTION_INT, "log.explain", "", "", "0", "0", 0, 100,
+                                  "How many of 100 slow queries have their plan asked for, on "
+                                  "another connection and without executing them."),
+    [TP_OPT_LOG_REPEATS] =
+        NUMBER(TP_OPTION_INT, "log.repeats", "", "", "0", "20", 0, COUNT_MAX,
+               "How often the same statement may be made within one block, request or task "
+               "before there is a warning; 0 is any number."),
+    [TP_OPT_LOG_PARAMETERS] = FLAG("log.parameters", "", "false", "false",
+                                   "Whether the values of parameters are logged, too."),
+    [TP_OPT_LOG_FORMAT] =
+        CHOICE("log.format", "", "", "text", "text|json", "How a line of the log is written."),
+    [TP_OPT_LOG_SINK] =
+        CHOICE("log.sink", "", "", "", "stderr|ngx",
+               "Where the log goes: standard error, or nginx's error log, which is the default "
+               "there; in code also a function."),
     [TP_OPT_STATS_SHARED] = FLAG("stats.shared", "", "", "",
                                  "Whether statistics are summed over all processes of one budget; "
                                  "true in nginx and with pool.max_total when not said."),
@@ -207,6 +222,9 @@ static const struct tp_option rows[TP_OPTIONS] = {
                "The most bytes of a result, unless the call says max_result_bytes; 0 is no limit."),
     [TP_OPT_EVENTS] = NUMBER(TP_OPTION_INT, "limits.events", "", "", "128", "128", 1, 1000000,
                              "The most events that wait for the program; older ones are dropped."),
+    [TP_OPT_STATEMENTS_MAX] =
+        NUMBER(TP_OPTION_INT, "statements.max", "", "", "500", "500", 0, 10000,
+               "How many different statements have statistics; 0 is none."),
     [TP_OPT_ADAPTIVE] = FLAG("pool.adaptive", "", "false", "false",
                              "Whether the pool finds out how many connections are of use."),
     [TP_OPT_ALLOW_OLD_LIBPQ] = FLAG("allow_old_libpq", "TIDEPOOL_ALLOW_OLD_LIBPQ", "false", "false",

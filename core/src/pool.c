@@ -88,6 +88,7 @@ static void lend_locked(struct tp_slot *slot, int64_t now, int64_t lent_at, cons
     slot->user = NULL;
     slot->deadline = TP_NEVER;
     slot->share = 0;
+    slot->comment = slot->application_name = NULL;
     slot->place[0] = '\0';
     tp__note_write(&slot->sql, sql, len);
     slot->told_held = slot->told_idle = false;

@@ -167,7 +167,8 @@ struct tp_slot {
     uint64_t share;   /* the number of the share that it was lent to, or 0 */
     const void *user; /* the operation that runs on it; of the borrower alone, as: */
     int64_t deadline; /* of all that the borrower does with it; TP_NEVER: none */
-    char place[80];   /* where in the program */
+    const char *comment, *application_name; /* see tp_lease_set_tags */
+    char place[80];                         /* where in the program */
     int line;
     struct tp_note sql; /* the beginning of the borrower's last statement; written by it alone */
     /* of the housekeeper alone; due and ready are 0 whenever there is no chore */

@@ -62,6 +62,7 @@ static void before_fork(void)
         pthread_mutex_lock(&database->catalog.lock);
         pthread_mutex_lock(&database->shelf.lock);
         pthread_mutex_lock(&database->stale.lock);
+        pthread_mutex_lock(&database->digests.lock);
     }
 }
 
@@ -71,6 +72,7 @@ static void after_fork(void)
     TP_LIST_EACH(node, following, &registry.databases)
     {
         struct tp_database *database = database_at(node);
+        pthread_mutex_unlock(&database->digests.lock);
         pthread_mutex_unlock(&database->stale.lock);
         pthread_mutex_unlock(&database->shelf.lock);
         pthread_mutex_unlock(&database->catalog.lock);
@@ -94,7 +96,10 @@ static void in_child(void)
 {
     struct tp_list *node, *following;
     TP_LIST_EACH(node, following, &registry.databases)
-    forget_other_threads(database_at(node));
+    {
+        forget_other_threads(database_at(node));
+        tp__digests_forget_locked(&database_at(node)->digests);
+    }
     after_fork();
 }
 

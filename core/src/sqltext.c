@@ -3,134 +3,11 @@
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 
-const char *tp__sql_skip_comment(const char *at, const char *end)
-{
-    int depth = 0;
-    if (end - at < 2 || (memcmp(at, "--", 2) != 0 && memcmp(at, "/*", 2) != 0))
-        return at;
-    if (*at == '-') {
-        while (at < end && *at != '\n' && *at != '\r')
-            at++;
-        return at;
-    }
-    do {
-        if (end - at < 2)
-            return end;
-        bool opens = memcmp(at, "/*", 2) == 0, closes = memcmp(at, "*/", 2) == 0;
-        depth += opens - closes;
-        at += opens || closes ? 2 : 1;
-    } while (depth > 0);
-    return at;
-}
-
-/* -------------------------------------------------------------------- tokens */
-
-enum token_kind { TOKEN_END, TOKEN_WORD, TOKEN_QUOTED, TOKEN_OTHER };
-
-struct token {
-    enum token_kind kind;
-    const char *text; /* TOKEN_OTHER: one byte, such as '(' */
-    size_t len;
-};
-
-struct reader {
-    const char *at, *end;
-    bool unsure; /* where a string ends depends on standard_conforming_strings */
-};
-
-static bool begins_word(char c)
-{
-    unsigned char lower = (unsigned char)c | 0x20;
-    return (lower >= 'a' && lower <= 'z') || c == '_' || ((unsigned char)c & 0x80) != 0;
-}
-
-static bool is_digit(char c)
-{
-    return c >= '0' && c <= '9';
-}
-
-static void skip_blanks(struct reader *in)
-{
-    const char *behind = in->at;
-    do {
-        in->at = behind;
-        while (in->at < in->end && strchr(" \t\n\r\f\v", *in->at) != NULL && *in->at != '\0')
-            in->at++;
-        behind = tp__sql_skip_comment(in->at, in->end);
-    } while (behind != in->at);
-}
-
-/* From the opening quote on. A doubled quote is two strings here, which comes to the same. */
-static void skip_string(struct reader *in, bool escapes)
-{
-    size_t backslashes = 0;
-    for (in->at++; in->at < in->end; in->at++) {
-        bool escaped = backslashes % 2 == 1;
-        if (*in->at == '\'' && !(escaped && escapes))
-            break;
-        backslashes = *in->at == '\\' ? backslashes + 1 : 0;
-    }
-    in->unsure |= backslashes % 2 == 1;
-    in->at += in->at < in->end;
-}
-
-static void skip_quoted(struct reader *in)
-{
-    const char *quote = memchr(in->at + 1, '"', (size_t)(in->end - in->at - 1));
-    in->at = quote != NULL ? quote + 1 : in->end;
-}
-
-/* $tag$ any text $tag$; false when no such thing begins here. */
-static bool skip_dollars(struct reader *in)
-{
-    const char *tag = in->at, *at = tag + 1;
-    while (at < in->end && (begins_word(*at) || (at > tag + 1 && is_digit(*at))))
-        at++;
-    if (at == in->end || *at != '$')
-        return false;
-    size_t len = (size_t)(at + 1 - tag);
-    const char *close = memmem(tag + len, (size_t)(in->end - tag) - len, tag, len);
-    in->at = close != NULL ? close + len : in->end;
-    return true;
-}
-
-static void skip_word(struct reader *in)
-{
-    while (in->at < in->end && (begins_word(*in->at) || is_digit(*in->at) || *in->at == '$'))
-        in->at++;
-}
-
-static struct token next_token(struct reader *in)
-{
-    skip_blanks(in);
-    struct token token = {.kind = TOKEN_OTHER, .text = in->at};
-    if (in->at == in->end) {
-        token.kind = TOKEN_END;
-    } else if (begins_word(*in->at)) {
-        token.kind = TOKEN_WORD;
-        skip_word(in);
-    } else if (*in->at == '"') {
-        token.kind = TOKEN_QUOTED;
-        skip_quoted(in);
-    } else if (*in->at == '\'') {
-        skip_string(in, false);
-    } else if (*in->at != '$' || !skip_dollars(in)) {
-        in->at++;
-    }
-    token.len = (size_t)(in->at - token.text);
-    if (token.kind == TOKEN_WORD && token.len == 1 && (*token.text | 0x20) == 'e' &&
-        in->at < in->end && *in->at == '\'') { /* E'...' */
-        skip_string(in, true);
-        token.kind = TOKEN_OTHER;
-        token.text = "'";
-    }
-    return token;
-}
+#include "sqltext_token.h"
 
 /* As strcmp does, but ASCII letters of the text count as small ones, whatever the locale. */
-static int compare(const struct token *token, const char *word)
+static int compare(const struct tp_sql_token *token, const char *word)
 {
     for (size_t i = 0; i < token->len; i++) {
         char c = token->text[i];
@@ -141,14 +18,14 @@ static int compare(const struct token *token, const char *word)
     return word[token->len] == '\0' ? 0 : -1;
 }
 
-static bool is_word(const struct token *token, const char *word)
+static bool is_word(const struct tp_sql_token *token, const char *word)
 {
-    return token->kind == TOKEN_WORD && compare(token, word) == 0;
+    return token->kind == TP_TOKEN_WORD && compare(token, word) == 0;
 }
 
-static bool is_sign(const struct token *token, char sign)
+static bool is_sign(const struct tp_sql_token *token, char sign)
 {
-    return token->kind == TOKEN_OTHER && *token->text == sign;
+    return token->kind == TP_TOKEN_SIGN && *token->text == sign;
 }
 
 /* -------------------------------------------------------------------- traces */
@@ -170,9 +47,9 @@ static int compare_word(const void *token, const void *word)
     return compare(token, *(const char *const *)word);
 }
 
-static bool is_among(const struct token *token, const char *const *words, size_t count)
+static bool is_among(const struct tp_sql_token *token, const char *const *words, size_t count)
 {
-    return token->kind == TOKEN_WORD &&
+    return token->kind == TP_TOKEN_WORD &&
            bsearch(token, words, count, sizeof *words, compare_word) != NULL;
 }
 
@@ -182,14 +59,14 @@ enum place { AT_BEGINNING, AFTER_SET, IN_SET, INSIDE };
 struct look {
     enum place place;
     unsigned traces;
-    struct token last;   /* what came last, but for dots in a name */
-    struct token before; /* what came before the name that ends with `last` */
-    struct token schema; /* of that name, the part before its last one */
-    int parts;           /* how many it has; 0: `last` is no name */
-    bool dotted;         /* the name goes on behind a dot */
+    struct tp_sql_token last;   /* what came last, but for dots in a name */
+    struct tp_sql_token before; /* what came before the name that ends with `last` */
+    struct tp_sql_token schema; /* of that name, the part before its last one */
+    int parts;                  /* how many it has; 0: `last` is no name */
+    bool dotted;                /* the name goes on behind a dot */
 };
 
-static void look_at_beginning(struct look *look, const struct token *token)
+static void look_at_beginning(struct look *look, const struct tp_sql_token *token)
 {
     if (is_sign(token, '('))
         return;
@@ -204,7 +81,7 @@ static void look_at_beginning(struct look *look, const struct token *token)
 }
 
 /* What holds for the transaction alone is gone with it. */
-static void look_after_set(struct look *look, const struct token *token)
+static void look_after_set(struct look *look, const struct tp_sql_token *token)
 {
     look->place = INSIDE;
     if (is_word(token, "local") || is_word(token, "transaction") || is_word(token, "constraints"))
@@ -217,7 +94,7 @@ static void look_after_set(struct look *look, const struct token *token)
  * and its columns follow. */
 static void look_at_call(struct look *look)
 {
-    const struct token *before = &look->before;
+    const struct tp_sql_token *before = &look->before;
     bool known =
         is_among(&look->last, harmless_words, sizeof harmless_words / sizeof *harmless_words);
     bool builtin = look->parts == 1 || (look->parts == 2 && is_word(&look->schema, "pg_catalog"));
@@ -229,7 +106,7 @@ static void look_at_call(struct look *look)
         look->traces |= TP_LEAVES_STATE;
 }
 
-static void look_at_word(struct look *look, const struct token *token)
+static void look_at_word(struct look *look, const struct tp_sql_token *token)
 {
     bool into = is_word(token, "into");
     if (into && !is_word(&look->last, "insert") && !is_word(&look->last, "merge"))
@@ -239,9 +116,9 @@ static void look_at_word(struct look *look, const struct token *token)
 }
 
 /* Names may have several parts with dots between them. */
-static void follow_name(struct look *look, const struct token *token)
+static void follow_name(struct look *look, const struct tp_sql_token *token)
 {
-    bool is_name = token->kind == TOKEN_WORD || token->kind == TOKEN_QUOTED;
+    bool is_name = token->kind == TP_TOKEN_WORD || token->kind == TP_TOKEN_QUOTED;
     bool goes_on = look->dotted && is_name;
     look->dotted = is_sign(token, '.') && look->parts > 0;
     if (look->dotted)
@@ -256,17 +133,17 @@ static void follow_name(struct look *look, const struct token *token)
 
 unsigned tp__sql_traces(const char *sql, size_t len)
 {
-    struct reader in = {.at = sql, .end = sql + len};
+    struct tp_sql_reader in = {.at = sql, .end = sql + len};
     struct look look = {.place = AT_BEGINNING};
-    struct token token;
-    while ((token = next_token(&in)).kind != TOKEN_END) {
+    struct tp_sql_token token;
+    while ((token = tp__sql_next_token(&in)).kind != TP_TOKEN_END) {
         if (is_sign(&token, ';'))
             look.place = AT_BEGINNING;
         else if (look.place == AT_BEGINNING)
             look_at_beginning(&look, &token);
         else if (look.place == AFTER_SET)
             look_after_set(&look, &token);
-        else if (token.kind == TOKEN_WORD)
+        else if (token.kind == TP_TOKEN_WORD)
             look_at_word(&look, &token);
         else if (is_sign(&token, '(') && look.parts > 0)
             look_at_call(&look);
@@ -287,11 +164,11 @@ static const char *const reading_beginnings[] = {
 
 bool tp__sql_may_write(const char *sql, size_t len)
 {
-    struct reader in = {.at = sql, .end = sql + len};
-    struct token token = next_token(&in);
+    struct tp_sql_reader in = {.at = sql, .end = sql + len};
+    struct tp_sql_token token = tp__sql_next_token(&in);
     while (is_sign(&token, '(') || is_sign(&token, ';'))
-        token = next_token(&in);
-    return token.kind != TOKEN_END &&
+        token = tp__sql_next_token(&in);
+    return token.kind != TP_TOKEN_END &&
            !is_among(&token, reading_beginnings,
                      sizeof reading_beginnings / sizeof *reading_beginnings);
 }

@@ -8,9 +8,6 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-/* Behind the comment that begins here, which may have others in it; `at` when none does. */
-const char *tp__sql_skip_comment(const char *at, const char *end);
-
 /* What the next borrower of the connection might notice. */
 enum tp_sql_traces {
     TP_LEAVES_STATE = 1, /* settings, roles, temporary tables, locks: a reset removes them */

@@ -209,29 +209,6 @@ bool tpb_call_find_lost(lua_State *L, const struct tpb_call *call)
     return true;
 }
 
-/* on_query(sql, nparams, elapsed_ms, err or nil); what it raises is its own business. */
-void tpb_call_tell(lua_State *L, struct tpb_db *db, int db_index, int sql,
-                   const struct tp_query *query, int64_t elapsed_us, const struct tp_error *err)
-{
-    if (!db->watch_queries && (db->slow_us == 0 || elapsed_us < db->slow_us))
-        return;
-    tpb_db_push_state(L, db_index);
-    lua_getfield(L, -1, "on_query");
-    if (lua_isfunction(L, -1)) {
-        lua_pushvalue(L, sql);
-        lua_pushinteger(L, query->nparams);
-        lua_pushnumber(L, (lua_Number)elapsed_us / 1000);
-        if (err != NULL)
-            tpb_push_pool_error(L, db->pool, err);
-        else
-            lua_pushnil(L);
-        lua_call(L, 4, 0);
-        lua_pop(L, 1);
-    } else {
-        lua_pop(L, 2);
-    }
-}
-
 /* ----------------------------------------------------- operations without rows */
 
 static int go_on_running(lua_State *L, struct tpb_call *call)
@@ -282,13 +259,16 @@ static void start_ping(struct tpb_call *call)
 
 static int end_ping(lua_State *L, struct tpb_call *call)
 {
-    bool ok = call->ok;
+    struct tpb_db *db = call->db;
+    int db_index = call->db_index, results = call->ok ? 1 : 2;
+    lua_pushboolean(L, call->ok);
+    if (!call->ok)
+        tpb_push_pool_error(L, db->pool, &call->err);
+    int top = lua_gettop(L);
     tpb_call_end(L, call);
-    tpb_db_dispatch(L, call->db, call->db_index);
-    lua_pushboolean(L, ok);
-    if (!ok)
-        tpb_push_pool_error(L, call->db->pool, &call->err);
-    return ok ? 1 : 2;
+    tpb_db_dispatch(L, db, db_index);
+    lua_settop(L, top);
+    return results;
 }
 
 int tpb_call_ping(lua_State *L, struct tpb_db *db, int db_index, const tp_lease *lease, int timeout,

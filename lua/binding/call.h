@@ -33,6 +33,7 @@ enum tpb_answer {
 struct tpb_call_options {
     struct tp_query query;
     struct tpb_decode decode;
+    int tags; /* stack index of the table of tags, or 0 */
 };
 
 struct tpb_call;
@@ -46,6 +47,7 @@ struct tpb_call {
     struct tpb_db *db;
     int db_index, index; /* where the database and the call itself are on the stack */
     bool busy;
+    int span;   /* stack index of what tpb_announce has given for it, or 0 */
     int codecs; /* stack index of the program's codecs during a call that has parameters, or 0 */
     struct tpb_params params;
     struct tp_buf scratch; /* for what is decoded */
@@ -93,11 +95,10 @@ void *tpb_waits(void);
  * are behind it up to index `last`. Misuse raises. */
 void tpb_call_check(lua_State *L, const struct tpb_db *db, int last, enum tpb_answer answer,
                     struct tpb_call_options *out);
+/* core.set_tags(fn): what makes a comment of a table of tags. */
+int tpb_call_set_tags(lua_State *L);
 /* What can be known to be wrong before anything is sent. */
 bool tpb_call_check_query(const struct tp_query *query, struct tp_error *err);
-/* Tells on_query of a query that has ended; the SQL text is at stack index `sql`. */
-void tpb_call_tell(lua_State *L, struct tpb_db *db, int db_index, int sql,
-                   const struct tp_query *query, int64_t elapsed_us, const struct tp_error *err);
 /* This thread holds every connection itself, so waiting would be in vain; but some may be
  * held by objects that the program has lost. True when it is worth another try. */
 bool tpb_call_find_lost(lua_State *L, const struct tpb_call *call);

@@ -6,6 +6,8 @@
 #include "error.h"
 #include "int64.h"
 
+static const char tags_key; /* its address has the function that makes a comment of tags */
+
 int64_t tpb_check_deadline(lua_State *L, int index, int64_t fallback_ms)
 {
     if (lua_isnoneornil(L, index))
@@ -115,13 +117,42 @@ static void take_option(lua_State *L, const char *name, struct tpb_call_options 
         out->query.max_rows = count_option(L, name);
     } else if (strcmp(name, "max_result_bytes") == 0) {
         out->query.max_bytes = count_option(L, name);
-    } else {
+    } else if (strcmp(name, "application_name") == 0) {
+        if (lua_type(L, -1) != LUA_TSTRING)
+            luaL_error(L, "option 'application_name' must be a string");
+    } else if (strcmp(name, "tags") != 0) {
         luaL_error(
             L,
             "unknown option '%s' of a call (known: timeout_ms, idempotent, retry, as, nulls, "
-            "numbers, text, int64, max_rows, max_result_bytes)",
+            "numbers, text, int64, max_rows, max_result_bytes, tags, application_name)",
             name);
     }
+}
+
+/* Of the table at index 2. The texts stay on the stack, below what is pushed next. */
+static void take_marks(lua_State *L, struct tpb_call_options *out)
+{
+    if (lua_getfield(L, 2, "application_name") != LUA_TNIL)
+        out->query.application_name = lua_tostring(L, -1);
+    else
+        lua_pop(L, 1);
+    if (lua_getfield(L, 2, "tags") == LUA_TNIL) {
+        lua_pop(L, 1);
+        return;
+    }
+    out->tags = lua_gettop(L);
+    lua_rawgetp(L, LUA_REGISTRYINDEX, &tags_key);
+    lua_pushvalue(L, out->tags);
+    lua_call(L, 1, 1);
+    out->query.comment = lua_tostring(L, -1); /* NULL: there are none */
+}
+
+int tpb_call_set_tags(lua_State *L)
+{
+    luaL_checktype(L, 1, LUA_TFUNCTION);
+    lua_settop(L, 1);
+    lua_rawsetp(L, LUA_REGISTRYINDEX, &tags_key);
+    return 0;
 }
 
 /* Replaces the table at index 2 by its SQL text. */
@@ -135,6 +166,7 @@ static void take_options(lua_State *L, struct tpb_call_options *out)
             luaL_error(L, "a call is {sql, options...}: parameters go behind it");
         lua_pop(L, 1);
     }
+    take_marks(L, out);
     lua_rawgeti(L, 2, 1);
     lua_replace(L, 2);
 }

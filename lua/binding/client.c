@@ -12,6 +12,7 @@
 #include "pipeline.h"
 #include "place.h"
 #include "stream.h"
+#include "tell.h"
 
 enum { KEEP_GUARDS = 64 };
 
@@ -22,6 +23,7 @@ struct guard {
     struct tpb_owned owned; /* the request of nginx that has it */
     uint64_t use;           /* changes with every acquire and release */
     int64_t deadline;       /* of what is done with it */
+    int64_t taken_at;       /* when it was lent, if on_lease wants to know; else 0 */
     bool placed;            /* where the program took it is noted */
     bool unseen;            /* taken without a look */
 };
@@ -127,12 +129,6 @@ static bool is_out(const struct client *client)
     return client->use == client->guard->use && tp_lease_valid(&client->guard->lease);
 }
 
-/* Whether it was out when the process was forked: it is the parent's. */
-static bool is_inherited(const struct client *client)
-{
-    return client->use == client->guard->use && tp_lease_is_inherited(&client->guard->lease);
-}
-
 static void explain(const struct client *client, struct tp_error *err)
 {
     if (client->use == client->guard->use)
@@ -152,6 +148,17 @@ const tp_lease *tpb_client_lease(lua_State *L, int index)
 {
     struct client *client = check_client(L, index);
     return is_out(client) ? &client->guard->lease : NULL;
+}
+
+bool tpb_client_is_inherited(lua_State *L, int index)
+{
+    const struct client *client = check_client(L, index);
+    return client->use == client->guard->use && tp_lease_is_inherited(&client->guard->lease);
+}
+
+const tp_lease *tpb_client_key(lua_State *L, int index)
+{
+    return &check_client(L, index)->guard->lease;
 }
 
 int64_t tpb_client_set_deadline(lua_State *L, int index, int64_t deadline)
@@ -200,10 +207,17 @@ static void take_back(struct tpb_owned *owned)
     tp_lease_discard(&guard->lease);
 }
 
+static void tell_acquired(lua_State *L, struct guard *guard, int64_t waited_us)
+{
+    guard->taken_at = tp_now();
+    tpb_tell_lease(L, ACQUIRE_DB, "acquire", waited_us, tp_lease_backend_pid(&guard->lease));
+}
+
 static int end_acquire(lua_State *L, struct tpb_call *call)
 {
     struct client *client = lua_touserdata(L, ACQUIRE_CLIENT);
     struct guard *guard = client->guard;
+    int64_t waited_us = tp_op_elapsed(call->op);
     bool ok = call->ok, awaited = call->reactor != NULL;
     if (ok)
         guard->lease = tp_op_take_lease(call->op);
@@ -211,13 +225,13 @@ static int end_acquire(lua_State *L, struct tpb_call *call)
         guard->use++;
     if (ok && awaited)
         tpb_owner_attach(L, &guard->owned, take_back);
+    if (!ok)
+        return tpb_db_end_of_wait(L, call);
     tpb_call_end(L, call);
-    if (!ok) {
-        tpb_db_dispatch(L, call->db, call->db_index);
-        return tpb_fail_pool(L, call->db->pool, &call->err);
-    }
     guard->unseen = false;
     note_place(L, guard);
+    if (guard->db->watch_leases)
+        tell_acquired(L, guard, waited_us);
     lua_settop(L, ACQUIRE_CLIENT);
     return 1;
 }
@@ -252,9 +266,12 @@ static int acquire_body(lua_State *L, tp_reactor *reactor)
     guard->deadline = TP_NEVER;
     guard->placed = false;
     guard->unseen = true;
+    guard->taken_at = 0;
     if (reactor == NULL && tp_share_try_acquire(db->share, &guard->lease, &scarce)) {
         if (scarce)
             note_place(L, guard);
+        if (db->watch_leases)
+            tell_acquired(L, guard, 0);
         return 1;
     }
     if (!bounded)
@@ -289,6 +306,8 @@ static int release(lua_State *L, struct client *client, int index, bool discard)
     struct guard *guard = client->guard;
     if (!is_out(client))
         return fail_released(L, client);
+    int64_t held_us = guard->taken_at > 0 ? tp_now() - guard->taken_at : -1;
+    int pid = held_us >= 0 ? tp_lease_backend_pid(&guard->lease) : 0;
     guard->use++;
     tpb_owner_detach(&guard->owned);
     if (discard) {
@@ -301,6 +320,8 @@ static int release(lua_State *L, struct client *client, int index, bool discard)
     lua_insert(L, -2);
     int db_index = lua_gettop(L) - 1;
     keep_guard(L, guard->db, db_index);
+    if (held_us >= 0)
+        tpb_tell_lease(L, db_index, "release", held_us, pid);
     tpb_db_dispatch(L, guard->db, db_index);
     lua_pushboolean(L, 1);
     return 1;
@@ -521,18 +542,6 @@ TPB_AWAITS(client_each, client_db)
 TPB_AWAITS(client_copy, client_db)
 TPB_AWAITS(client_ping, client_db)
 
-/* connection:transaction_state(): "idle", "active", "open", "failed" or "unknown"; in a child of
- * fork "inherited". */
-static int client_transaction_state(lua_State *L)
-{
-    struct client *client = check_client(L, 1);
-    const char *name = is_inherited(client) ? "inherited" : "unknown";
-    if (is_out(client))
-        name = tp_transaction_state_name(tp_lease_transaction(&client->guard->lease));
-    lua_pushstring(L, name);
-    return 1;
-}
-
 static int client_backend_pid(lua_State *L)
 {
     struct client *client = check_client(L, 1);
@@ -545,25 +554,15 @@ static int client_backend_pid(lua_State *L)
     return 1;
 }
 
-static int client_tostring(lua_State *L)
-{
-    struct client *client = check_client(L, 1);
-    if (is_out(client))
-        lua_pushfstring(L, "%s (backend %d)", TPB_CLIENT,
-                        tp_lease_backend_pid(&client->guard->lease));
-    else
-        lua_pushliteral(L, TPB_CLIENT " (released)");
-    return 1;
-}
-
 void tpb_client_open(lua_State *L)
 {
     static const luaL_Reg methods[] = {
         {"release", client_release},
         {"discard", client_discard},
-        {"transaction_state", client_transaction_state},
+        {"transaction_state", tpb_client_transaction_state},
         {"_xact", tpb_client_xact},
         {"_until", tpb_client_until},
+        {"_mark", tpb_client_mark},
         {"backend_pid", client_backend_pid},
         {"is_released", tpb_client_is_released},
         {NULL, NULL},
@@ -589,7 +588,7 @@ void tpb_client_open(lua_State *L)
     luaL_newmetatable(L, TPB_CLIENT);
     lua_pushcfunction(L, client_close);
     lua_setfield(L, -2, "__close");
-    lua_pushcfunction(L, client_tostring);
+    lua_pushcfunction(L, tpb_client_tostring);
     lua_setfield(L, -2, "__tostring");
     luaL_newlib(L, methods);
     tpb_set_awaited(L, awaited);

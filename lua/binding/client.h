@@ -29,6 +29,10 @@ int tpb_client_release_to(lua_State *L);
 const tp_lease *tpb_client_lease(lua_State *L, int index);
 /* For all that is done with it from now on. Returns what it was before. */
 int64_t tpb_client_set_deadline(lua_State *L, int index, int64_t deadline);
+/* Whether it was out when the process was forked: it is the parent's. */
+bool tpb_client_is_inherited(lua_State *L, int index);
+/* What stands for its loan, whether it is out or not; see tpb_start. */
+const tp_lease *tpb_client_key(lua_State *L, int index);
 /* Pushes the database of the connection at index 1 and returns where it is. */
 int tpb_client_push_db(lua_State *L);
 
@@ -40,6 +44,13 @@ int tpb_client_xact(lua_State *L);
 /* connection:_until(ms): what core.now() is at the deadline of all that is done with it, or nil for
  * none. Returns what it was before. */
 int tpb_client_until(lua_State *L);
+/* connection:_mark(comment or nil, application_name or nil): of all that is done with it; both are
+ * borrowed. Returns its key. */
+int tpb_client_mark(lua_State *L);
 int tpb_client_is_released(lua_State *L);
+/* connection:transaction_state(): "idle", "active", "open", "failed" or "unknown"; in a child of
+ * fork "inherited". */
+int tpb_client_transaction_state(lua_State *L);
+int tpb_client_tostring(lua_State *L);
 
 #endif

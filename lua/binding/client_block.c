@@ -26,8 +26,37 @@ int tpb_client_until(lua_State *L)
     return 1;
 }
 
+int tpb_client_mark(lua_State *L)
+{
+    const tp_lease *lease = tpb_client_lease(L, 1);
+    if (lease != NULL)
+        tp_lease_set_tags(lease, luaL_optstring(L, 2, NULL), luaL_optstring(L, 3, NULL));
+    lua_pushlightuserdata(L, (void *)(uintptr_t)tpb_client_key(L, 1));
+    return 1;
+}
+
 int tpb_client_is_released(lua_State *L)
 {
     lua_pushboolean(L, tpb_client_lease(L, 1) == NULL);
+    return 1;
+}
+
+int tpb_client_transaction_state(lua_State *L)
+{
+    const tp_lease *lease = tpb_client_lease(L, 1);
+    if (lease != NULL)
+        lua_pushstring(L, tp_transaction_state_name(tp_lease_transaction(lease)));
+    else
+        lua_pushstring(L, tpb_client_is_inherited(L, 1) ? "inherited" : "unknown");
+    return 1;
+}
+
+int tpb_client_tostring(lua_State *L)
+{
+    const tp_lease *lease = tpb_client_lease(L, 1);
+    if (lease != NULL)
+        lua_pushfstring(L, "%s (backend %d)", TPB_CLIENT, tp_lease_backend_pid(lease));
+    else
+        lua_pushliteral(L, TPB_CLIENT " (released)");
     return 1;
 }

@@ -7,6 +7,7 @@
 #include "error.h"
 #include "errors.h"
 #include "holders.h"
+#include "tell.h"
 
 #define TPB_COPY "tidepool.copy"
 
@@ -71,6 +72,9 @@ static struct tpb_copy *push_copy(lua_State *L, struct tpb_db *db, int db_index,
     keep(L, self, TPB_COPY_OWNER, 1);
     keep(L, self, TPB_COPY_SQL, 2);
     keep(L, self, TPB_COPY_PLAN, 3);
+    struct tpb_start begins = {.sql = 2, .lease = lease};
+    if (tpb_announce_if(L, db, db_index, &begins) > 0)
+        lua_setiuservalue(L, self, TPB_COPY_SPAN);
     copy->call = tpb_call_push(L, db, db_index, reactor);
     lua_setiuservalue(L, self, TPB_COPY_CALL);
     return copy;
@@ -166,8 +170,7 @@ static int push_call(lua_State *L, struct tpb_copy *copy, int self)
 /* After the operation's end: tells of it, and returns what the program gets. */
 static int end(lua_State *L, struct tpb_copy *copy, int self, lua_Integer stopped_at)
 {
-    struct tp_query query = {.sql = copy->what.sql};
-    int64_t elapsed = tp_op_elapsed(copy->call->op);
+    struct tpb_told told = tpb_told_of(copy->call->op);
 
     if (copy->step != TP_FAILED && copy->failed)
         tp__text_copy(copy->err.query, sizeof copy->err.query, copy->what.sql);
@@ -177,8 +180,11 @@ static int end(lua_State *L, struct tpb_copy *copy, int self, lua_Integer stoppe
     copy->call = NULL;
     free_buffers(copy);
     lua_getiuservalue(L, self, TPB_COPY_SQL);
-    tpb_call_tell(L, copy->db, db_index, lua_gettop(L), &query, elapsed,
-                  copy->failed ? &copy->err : NULL);
+    told.sql = lua_gettop(L);
+    lua_getiuservalue(L, self, TPB_COPY_SPAN);
+    told.span = lua_isnil(L, -1) ? 0 : lua_gettop(L);
+    told.err = copy->failed ? &copy->err : NULL;
+    tpb_tell(L, copy->db, db_index, &told);
     tpb_db_dispatch(L, copy->db, db_index);
     if (copy->failed)
         return tpb_fail_pool(L, copy->db->pool, &copy->err);

@@ -33,7 +33,8 @@ enum {
     TPB_COPY_SQL,
     TPB_COPY_PLAN,
     TPB_COPY_TEXT, /* ready data that is being sent */
-    TPB_COPY_VALUES = TPB_COPY_TEXT
+    TPB_COPY_SPAN, /* what was announced, or nil */
+    TPB_COPY_VALUES = TPB_COPY_SPAN
 };
 
 /* The stack of the methods of a COPY. */

@@ -14,6 +14,7 @@
 #include "listener.h"
 #include "pipeline.h"
 #include "report.h"
+#include "statements.h"
 #include "stream.h"
 #include "suspend.h"
 #include "tls_table.h"
@@ -262,13 +263,17 @@ static int db_ping_body(lua_State *L, tp_reactor *reactor)
 
 int tpb_db_end_of_wait(lua_State *L, struct tpb_call *call)
 {
-    bool ok = call->ok;
+    struct tpb_db *db = call->db;
+    int db_index = call->db_index, results = 1;
+    if (call->ok)
+        lua_pushboolean(L, 1);
+    else
+        results = tpb_fail_pool(L, db->pool, &call->err);
+    int top = lua_gettop(L);
     tpb_call_end(L, call);
-    tpb_db_dispatch(L, call->db, call->db_index);
-    if (!ok)
-        return tpb_fail_pool(L, call->db->pool, &call->err);
-    lua_pushboolean(L, 1);
-    return 1;
+    tpb_db_dispatch(L, db, db_index);
+    lua_settop(L, top);
+    return results;
 }
 
 static int is_ready(lua_State *L, struct tpb_call *call)
@@ -374,7 +379,7 @@ static int db_tostring(lua_State *L)
     return 1;
 }
 
-/* For the Lua side: the state table, and whether on_query hears of every query. */
+/* For the Lua side: the state table, and which of its functions hear of what (see tell.h). */
 static int db_internals(lua_State *L)
 {
     tpb_db_check(L, 1);
@@ -382,9 +387,14 @@ static int db_internals(lua_State *L)
     return 1;
 }
 
-static int db_watch_queries(lua_State *L)
+/* db:_watch(what, whether) */
+static int db_watch(lua_State *L)
 {
-    tpb_db_check(L, 1)->watch_queries = lua_toboolean(L, 2);
+    static const char *const names[] = {"queries", "starts", "leases", "tasks", NULL};
+    struct tpb_db *db = tpb_db_check(L, 1);
+    bool *const flags[] = {&db->watch_queries, &db->watch_starts, &db->watch_leases,
+                           &db->watch_tasks};
+    *flags[luaL_checkoption(L, 2, NULL, names)] = lua_toboolean(L, 3);
     return 0;
 }
 
@@ -448,7 +458,7 @@ void tpb_db_open(lua_State *L)
         {"close", db_close},
         {"_state", db_internals},
         {"_set_adapter", db_set_adapter},
-        {"_watch_queries", db_watch_queries},
+        {"_watch", db_watch},
         {"_take_retry", db_take_retry},
         {NULL, NULL},
     };
@@ -481,6 +491,7 @@ void tpb_db_open(lua_State *L)
     tpb_client_set_acquire(L);
     tpb_tls_set_methods(L);
     tpb_report_set_methods(L);
+    tpb_statements_set_methods(L);
     tpb_holders_set_methods(L);
     tpb_suspend_set_methods(L);
     tpb_listener_set_listen(L);

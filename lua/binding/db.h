@@ -31,6 +31,9 @@ struct tpb_db {
     void *guard;        /* the third user value, or NULL */
     bool notes_places;  /* of every call, for pool.leak_after_ms */
     bool watch_queries; /* on_query wants to hear of every query */
+    bool watch_tasks;   /* of every one that is not made on the main coroutine */
+    bool watch_starts;  /* and on_start of every one that begins */
+    bool watch_leases;  /* and on_lease of connections that are lent and come back */
     int columns_kept;
     int ops_kept;       /* operations that are not busy */
     bool has_codecs;    /* the program has defined types */

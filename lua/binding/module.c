@@ -15,6 +15,8 @@
 #include "listener.h"
 #include "owner.h"
 #include "password.h"
+#include "place.h"
+#include "sqltext_fold.h"
 #include "stream.h"
 #include "tidepool.h"
 #include "tools.h"
@@ -125,6 +127,17 @@ static int now(lua_State *L)
     return 1;
 }
 
+/* core.fold(sql): what all texts of the statement have in common. */
+static int fold(lua_State *L)
+{
+    char out[1001];
+    uint64_t hash;
+    size_t len;
+    const char *sql = luaL_checklstring(L, 1, &len);
+    lua_pushlstring(L, out, tp__sql_fold(sql, len, out, sizeof out, &hash));
+    return 1;
+}
+
 /* core.sleep(ms): blocks the thread; a signal ends it early. */
 static int sleep_ms(lua_State *L)
 {
@@ -180,6 +193,9 @@ TPB_EXPORT int luaopen_tidepool_core(lua_State *L)
         {"sqlstate", sqlstate},
         {"now", now},
         {"sleep", sleep_ms},
+        {"place", tpb_place},
+        {"set_tags", tpb_call_set_tags},
+        {"fold", fold},
         {"shutdown_on", shutdown_on},
         {"beacon", tpb_beacon_new},
         {"follow_requests", tpb_owner_follow},

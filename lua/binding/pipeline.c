@@ -8,6 +8,7 @@
 #include "error.h"
 #include "errors.h"
 #include "holders.h"
+#include "tell.h"
 
 /* What is wanted of one item. */
 struct wish {
@@ -21,6 +22,7 @@ struct pipeline {
     struct tpb_call *call;
     int db_index;
     int codecs;
+    int span;       /* what was announced, or 0 */
     int top, floor; /* of the stack: behind the list of answers, and behind what is built */
     struct tpb_rows rows;
     const tp_lease *lease;
@@ -197,9 +199,9 @@ static size_t failed_item(const struct pipeline *p, size_t count)
 static int answer(lua_State *L, struct pipeline *p, bool good)
 {
     struct tpb_call *call = p->call;
+    struct tpb_db *db = call->db;
     size_t count = p->items_count, item = failed_item(p, count);
-    struct tp_query told = {.sql = "", .nparams = 0};
-    int64_t elapsed = tp_op_elapsed(call->op);
+    struct tpb_told told = tpb_told_of(call->op);
 
     if (good && p->repeated) {
         lua_pushinteger(L, (lua_Integer)p->count);
@@ -207,14 +209,20 @@ static int answer(lua_State *L, struct pipeline *p, bool good)
         lua_pushstring(L, p->command);
         lua_setfield(L, p->answers, "command");
     }
+    if (good)
+        lua_settop(L, p->answers);
+    else
+        fail(L, p, item, count);
+    int top = lua_gettop(L);
+    told.span = p->span;
+    told.err = good ? NULL : p->err;
     tpb_call_end(L, call);
     lua_pushliteral(L, "(pipeline)");
-    tpb_call_tell(L, call->db, p->db_index, lua_gettop(L), &told, elapsed, good ? NULL : p->err);
-    tpb_db_dispatch(L, call->db, p->db_index);
-    if (!good)
-        return fail(L, p, item, count);
-    lua_settop(L, p->answers);
-    return 1;
+    told.sql = lua_gettop(L);
+    tpb_tell(L, db, p->db_index, &told);
+    tpb_db_dispatch(L, db, p->db_index);
+    lua_settop(L, top);
+    return good ? 1 : 2;
 }
 
 static void start(struct pipeline *p)
@@ -250,6 +258,9 @@ static int go_on(lua_State *L, struct tpb_call *call)
 static int run(lua_State *L, struct tpb_db *db, struct pipeline *p, tp_reactor *reactor)
 {
     p->codecs = tpb_db_push_codecs(L, db, p->db_index);
+    lua_pushliteral(L, "(pipeline)");
+    struct tpb_start begins = {.sql = lua_gettop(L), .lease = p->lease};
+    p->span = tpb_announce_if(L, db, p->db_index, &begins);
     p->call = tpb_call_push(L, db, p->db_index, reactor);
     p->call->state = p;
     p->err = &p->call->err;
@@ -305,7 +316,7 @@ static void take_item(lua_State *L, const struct tpb_db *db, struct tp_item *ite
     lua_replace(L, 2);
     tpb_call_check(L, db, 1 + n, TPB_ROWS, &options);
     if (options.query.idempotent || options.query.max_rows > 0 || options.query.max_bytes > 0 ||
-        options.query.text)
+        options.query.text || options.tags > 0 || options.query.application_name != NULL)
         luaL_error(L, "an item of a pipeline has the options as, nulls and numbers");
     wish->decode = options.decode;
     *item = (struct tp_item){options.query.sql, options.query.sql_len, options.query.nparams};
@@ -376,6 +387,8 @@ int tpb_pipeline_many(lua_State *L, struct tpb_db *db, int db_index, const tp_le
     luaL_checktype(L, 3, LUA_TTABLE);
     size_t count = lua_rawlen(L, 3);
     tpb_call_check(L, db, 2, TPB_ROWS, &options);
+    if (options.tags > 0 || options.query.application_name != NULL)
+        luaL_error(L, "tags and application_name of query_many are those of its block");
     if (options.query.text)
         luaL_error(L, "query_many has no option 'text'");
     tp__error_clear(&err);

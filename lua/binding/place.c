@@ -11,13 +11,25 @@ static bool ends_with(const char *text, const char *end)
 /* The modules that acquire in the program's name are not what is looked for. */
 static bool is_of_program(const lua_Debug *at)
 {
-    static const char *const own[] = {"/tidepool/scope.lua",      "/tidepool/transaction.lua",
-                                      "/tidepool/await/init.lua", "/tidepool/copy.lua",
-                                      "/tidepool/pipeline.lua",   "/tidepool/blockers.lua"};
+    static const char *const own[] = {
+        "/tidepool/scope.lua",    "/tidepool/transaction.lua", "/tidepool/await/init.lua",
+        "/tidepool/log.lua",      "/tidepool/events.lua",      "/tidepool/repeats.lua",
+        "/tidepool/pipeline.lua", "/tidepool/copy.lua",        "/tidepool/compat.lua",
+        "/tidepool/blockers.lua",
+    };
     bool is_own = false;
     for (size_t i = 0; i < sizeof own / sizeof own[0]; i++)
         is_own |= ends_with(at->source, own[i]);
     return at->currentline > 0 && !is_own;
+}
+
+int tpb_place(lua_State *L)
+{
+    lua_Debug at;
+    if (!tpb_find_place(L, &at))
+        return 0;
+    lua_pushfstring(L, "%s:%d", at.short_src, at.currentline);
+    return 1;
 }
 
 bool tpb_find_place(lua_State *L, lua_Debug *at)

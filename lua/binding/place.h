@@ -11,5 +11,7 @@
 /* Finds the Lua function of the program's that called the running C function, be it through
  * modules of tidepool's: short_src and currentline. False: there is none. */
 bool tpb_find_place(lua_State *L, lua_Debug *at);
+/* core.place(): "file:line" of the same, or nothing. */
+int tpb_place(lua_State *L);
 
 #endif

@@ -3,6 +3,7 @@
 #include "error.h"
 #include "errors.h"
 #include "holders.h"
+#include "tell.h"
 
 static enum tpb_want wanted(enum tpb_answer answer)
 {
@@ -136,20 +137,38 @@ static bool has_answer(struct tpb_call *call, enum tp_step last)
     return false;
 }
 
+static struct tpb_told told_of(const struct tpb_call *call, bool ok)
+{
+    struct tpb_told told = tpb_told_of(call->op);
+    told.sql = 2;
+    told.span = call->span;
+    told.nparams = call->options.query.nparams;
+    told.whole = !call->options.query.simple;
+    told.err = ok ? NULL : &call->err;
+    return told;
+}
+
+/* Whoever is told may make a call of its own, with the same operation: nothing of it is looked at
+ * after that. */
 static int end(lua_State *L, struct tpb_call *call, bool ok)
 {
-    int64_t elapsed = tp_op_elapsed(call->op);
+    struct tpb_db *db = call->db;
+    int db_index = call->db_index, results = 1;
+    struct tpb_told told;
+    bool is_told = tpb_is_told(L, db, tp_op_elapsed(call->op));
+    if (is_told)
+        told = told_of(call, ok);
     if (call->answer == TPB_TAG && ok)
         lua_getfield(L, -1, "command");
-    int result = lua_gettop(L);
-    tpb_call_end(L, call);
-    tpb_call_tell(L, call->db, call->db_index, 2, &call->options.query, elapsed,
-                  ok ? NULL : &call->err);
-    tpb_db_dispatch(L, call->db, call->db_index);
     if (!ok)
-        return tpb_fail_pool(L, call->db->pool, &call->err);
-    lua_settop(L, result);
-    return 1;
+        results = tpb_fail_pool(L, db->pool, &call->err);
+    int top = lua_gettop(L);
+    tpb_call_end(L, call);
+    if (is_told)
+        tpb_tell(L, db, db_index, &told);
+    tpb_db_dispatch(L, db, db_index);
+    lua_settop(L, top);
+    return results;
 }
 
 static int go_on(lua_State *L, struct tpb_call *call)
@@ -178,8 +197,11 @@ int tpb_call_query(lua_State *L, struct tpb_db *db, int db_index, int last, cons
         return tpb_fail(L, &err);
     luaL_checkstack(L, 24, "too many parameters");
     int codecs = tpb_db_push_codecs(L, db, db_index);
+    struct tpb_start begins = {2, 3, options.query.nparams, options.tags, lease};
+    int span = tpb_announce_if(L, db, db_index, &begins);
     struct tpb_call *call = tpb_call_push(L, db, db_index, reactor);
     call->codecs = codecs;
+    call->span = span;
     call->options = options;
     call->lease = lease;
     call->answer = answer;

@@ -8,12 +8,13 @@
 #include "errors.h"
 #include "holders.h"
 #include "op.h"
+#include "tell.h"
 
 #define TPB_STREAM "tidepool.stream"
 
-/* The user values: the operation, the database, the client, the SQL text, the rows that
- * are being handed out, the list of columns and what the statement has done. */
-enum { CALL = 1, DATABASE, CLIENT, SQL, BATCH, COLUMNS, RESULT, USER_VALUES = RESULT };
+/* The user values: the operation, the database, the client, the SQL text, what was announced, the
+ * rows that are being handed out, the list of columns and what the statement has done. */
+enum { CALL = 1, DATABASE, CLIENT, SQL, SPAN, BATCH, COLUMNS, RESULT, USER_VALUES = RESULT };
 
 /* The stack while rows are waited for, or the end. */
 enum { AT_STREAM = 1, AT_DATABASE, AT_CALL };
@@ -54,13 +55,18 @@ static struct tpb_call *enter(lua_State *L, struct stream *stream)
 static void end(lua_State *L, struct stream *stream, const struct tp_error *err)
 {
     struct tpb_call *call = stream->call;
-    struct tp_query query = call->options.query;
-    int64_t elapsed = tp_op_elapsed(call->op);
+    struct tpb_told told = tpb_told_of(call->op);
 
+    told.nparams = call->options.query.nparams;
+    told.whole = true;
+    told.err = err;
     stream->call = NULL;
     tpb_call_end(L, call);
     lua_getiuservalue(L, AT_STREAM, SQL);
-    tpb_call_tell(L, stream->db, AT_DATABASE, lua_gettop(L), &query, elapsed, err);
+    told.sql = lua_gettop(L);
+    lua_getiuservalue(L, AT_STREAM, SPAN);
+    told.span = lua_isnil(L, -1) ? 0 : lua_gettop(L);
+    tpb_tell(L, stream->db, AT_DATABASE, &told);
     tpb_db_dispatch(L, stream->db, AT_DATABASE);
     lua_settop(L, AT_CALL);
 }
@@ -187,8 +193,10 @@ static int go_on_reading(lua_State *L, struct tpb_call *call)
         return tpb_call_wait(L, call, go_on_reading);
     if (step == TP_ROWS)
         return take_batch(L, call);
-    end(L, call->state, step == TP_DONE ? NULL : &call->err);
-    return step == TP_DONE ? 0 : raise(L, call->db, &call->err);
+    struct stream *stream = call->state;
+    stream->failure = call->err; /* the call may be another's when the end was told */
+    end(L, stream, step == TP_DONE ? NULL : &stream->failure);
+    return step == TP_DONE ? 0 : raise(L, stream->db, &stream->failure);
 }
 
 /* The first rows came before the loop began; the client may have been released since. */
@@ -260,8 +268,9 @@ static int has_begun(lua_State *L, struct tpb_call *call, enum tp_step step)
         lua_settop(L, self);
         lua_insert(L, 1);
         enter(L, stream);
-        end(L, stream, &call->err);
-        return raise(L, call->db, &call->err);
+        stream->failure = call->err;
+        end(L, stream, &stream->failure);
+        return raise(L, stream->db, &stream->failure);
     }
     lua_pushvalue(L, self);
     lua_newtable(L);
@@ -317,6 +326,9 @@ int tpb_stream_each(lua_State *L, struct tpb_db *db, int db_index, int client, i
     if (options.query.deadline != TP_NEVER)
         options.query.wait_us = options.query.deadline - tp_now();
     struct stream *stream = push_stream(L, db, db_index, client);
+    struct tpb_start begins = {2, 3, options.query.nparams, options.tags, lease};
+    if (tpb_announce_if(L, db, db_index, &begins) > 0)
+        lua_setiuservalue(L, stream->index, SPAN);
     struct tpb_call *call = tpb_call_push(L, db, db_index, reactor);
     lua_pushvalue(L, -1);
     lua_setiuservalue(L, stream->index, CALL);

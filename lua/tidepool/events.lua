@@ -24,7 +24,12 @@ local names = {
     gap = true,      -- listeners may have missed notifications; message has the reason
     overflow = true, -- events were dropped since nobody took them; message has how many
     verdict = true,  -- what became of a COMMIT whose connection was lost: {verdict =, xid =}
-    query = true,    -- a query has ended: {sql =, parameters =, duration_ms =, error =}
+    query_start = true, -- a query begins: {sql =, parameters =, tags =, span =}
+    query_end = true, -- it has ended: the same table, with duration_ms, rows, command and error
+    slow = true,     -- it took log.slow_ms: {sql =, parameters =, duration_ms =, rows =, place =, error =}
+    acquire = true,  -- a connection was lent: {wait_ms =, backend_pid =}
+    release = true,  -- and came back: {held_ms =, backend_pid =}
+    repeats = true,  -- one statement was made again and again: {sql =, count =, place =}
 }
 
 local function sorted_names()
@@ -53,6 +58,21 @@ function M.emit(state, name, event)
     end
 end
 
+local function is_heard(state, name)
+    local handlers = state.handlers and state.handlers[name]
+    return handlers ~= nil and #handlers > 0
+end
+
+--- Has the core tell what somebody wants to hear of, and nothing else.
+function M.watch(db, state)
+    local watched = state.watched
+    db:_watch("queries", watched.queries or state.explaining ~= nil or is_heard(state, "query_end")
+        or watched.tasks and (state.blocks or 0) > 0)
+    db:_watch("tasks", watched.tasks)
+    db:_watch("starts", watched.starts or is_heard(state, "query_start"))
+    db:_watch("leases", is_heard(state, "acquire") or is_heard(state, "release"))
+end
+
 --- db:on(event, handler): hears of an event.
 -- @return a function that ends it
 function M.methods.on(db, name, handler)
@@ -68,9 +88,7 @@ function M.methods.on(db, name, handler)
     local entry = { handler = handler }
     list[#list + 1] = entry
     state.handlers[name] = list
-    if name == "query" then
-        db:_watch_queries(true)
-    end
+    M.watch(db, state)
     return function()
         local rest = {}
         for _, known in ipairs(state.handlers[name]) do
@@ -79,6 +97,7 @@ function M.methods.on(db, name, handler)
             end
         end
         state.handlers[name] = rest
+        M.watch(db, state)
     end
 end
 

@@ -22,6 +22,7 @@ local password = require "tidepool.password"
 local pipeline = require "tidepool.pipeline"
 local scope = require "tidepool.scope"
 local shutdown = require "tidepool.shutdown"
+local slow = require "tidepool.slow"
 local transaction = require "tidepool.transaction"
 
 ---@class tidepool
@@ -60,6 +61,7 @@ extend(core.db_methods, events.methods)
 listen.install(extend)
 extend(core.db_methods, health.methods)
 extend(core.db_methods, scope.methods)
+extend(core.db_methods, slow.methods)
 extend(core.db_methods, transaction.db_methods)
 extend(core.connection_methods, transaction.connection_methods)
 core.db_methods.each = await.each

@@ -1,10 +1,17 @@
 --- The log of a database: queries, slow queries, connections, warnings.
 --
--- A sink is a function(level, message, fields); the default writes one line to standard
--- error. A query is logged with the first 200 characters of its text and the number of
--- its parameters, never with their values.
+-- A sink is a function(level, message, fields); "stderr" writes lines to standard error, as text or
+-- as JSON (log.format), and "ngx" to nginx's error log, which is the default there. A query is
+-- logged with the first 200 characters of its text and the number of its parameters, and with
+-- their values only where log.parameters says so.
 -- @module tidepool.log
+-- luacheck: std +ngx_lua
+local core = require "tidepool.core"
 local events = require "tidepool.events"
+local json = require "tidepool.json_text"
+local repeats = require "tidepool.repeats"
+local slow = require "tidepool.slow"
+local tags = require "tidepool.tags"
 
 local M = {}
 
@@ -16,31 +23,91 @@ local function timestamp(seconds)
     return os.date("!%Y-%m-%dT%H:%M:%S", whole) .. "Z"
 end
 
-local function one_line(text)
-    return (tostring(text):gsub("[%s%c]+", " "))
+-- --------------------------------------------------------------------- lines
+
+local function one_line(value)
+    if type(value) == "table" then
+        return json.encode(value)
+    end
+    return (tostring(value):gsub("[%s%c]+", " "))
 end
 
-local function line_of(level, message, fields)
-    local parts = { timestamp(os.time()), "tidepool", level .. ":", message }
+local function sorted_names(fields)
     local names = {}
     for name in pairs(fields) do
         names[#names + 1] = name
     end
     table.sort(names)
-    for _, name in ipairs(names) do
-        parts[#parts + 1] = ("%s=%s"):format(name, one_line(fields[name]))
-    end
-    return table.concat(parts, " ") .. "\n"
+    return names
 end
 
-local function to_stderr(level, message, fields)
-    io.stderr:write(line_of(level, message, fields))
+local function text_of(level, message, fields)
+    local parts = { "tidepool", level .. ":", one_line(message) }
+    for _, name in ipairs(sorted_names(fields)) do
+        parts[#parts + 1] = ("%s=%s"):format(name, one_line(fields[name]))
+    end
+    return table.concat(parts, " ")
+end
+
+local function json_of(level, message, fields)
+    local parts = {
+        json.pair("time", timestamp(os.time())), json.pair("level", level), json.pair("message", message),
+    }
+    for _, name in ipairs(sorted_names(fields)) do
+        if name ~= "timestamp" then
+            parts[#parts + 1] = json.pair(name, fields[name])
+        end
+    end
+    return "{" .. table.concat(parts, ",") .. "}"
+end
+
+-- --------------------------------------------------------------------- sinks
+
+local formats = {}
+
+function formats.text(level, message, fields)
+    return timestamp(os.time()) .. " " .. text_of(level, message, fields)
+end
+
+formats.json = json_of
+
+local function to_stderr(format)
+    local line_of = formats[format]
+    return function(level, message, fields)
+        io.stderr:write(line_of(level, message, fields), "\n")
+    end
+end
+
+-- nginx writes the time itself.
+local function to_nginx(format)
+    local line_of = format == "json" and json_of or text_of
+    local levels = { error = ngx.ERR, warning = ngx.WARN, info = ngx.INFO }
+    return function(level, message, fields)
+        ngx.log(levels[level] or ngx.NOTICE, line_of(level, message, fields))
+    end
+end
+
+local function is_in_nginx()
+    local found = rawget(_G, "ngx")
+    return type(found) == "table" and type(found.log) == "function" and found.ERR ~= nil
+end
+
+local function sink_of(db, given)
+    local name, format = db:option "log.sink", db:option "log.format"
+    if given then
+        return given
+    elseif is_in_nginx() and name ~= "stderr" then
+        return to_nginx(format)
+    end
+    return to_stderr(format)
 end
 
 --- Writes one entry. A sink that raises an error loses the entry, nothing else.
 function Logger:write(level, message, fields)
     pcall(self.sink, level, message, fields or {})
 end
+
+-- ------------------------------------------------------------------- queries
 
 --- The first 200 characters of a text, whatever their length in UTF-8.
 function M.excerpt(sql)
@@ -65,29 +132,98 @@ local function outline(err)
     return ("%s %s (%s)"):format(err.kind, err.code, err.constraint or err.name or "")
 end
 
-local function query_fields(sql, parameters, duration_ms, err)
+local VALUE_BYTES = 200
+
+local function shown(value)
+    if value == nil or value == core.null then
+        return core.null
+    elseif type(value) == "string" then
+        return #value > VALUE_BYTES and value:sub(1, VALUE_BYTES) .. "..." or value
+    elseif type(value) == "number" or type(value) == "boolean" then
+        return value
+    end
+    return type(value)
+end
+
+local function shown_values(params)
+    local values = {}
+    for i = 1, params.n do
+        values[i] = shown(params[i])
+    end
+    return values
+end
+
+-- What of a call is written.
+local function fields_of(call)
     return {
-        sql = M.excerpt(sql),
-        parameters = parameters,
-        duration_ms = ("%.3f"):format(duration_ms),
-        error = err and outline(err) or nil,
+        sql = M.excerpt(call.sql),
+        parameters = call.parameters,
+        values = call.values,
+        duration_ms = call.duration_ms,
+        rows = call.rows,
+        error = call.error and outline(call.error) or nil,
+        place = call.place,
+        tags = call.tags,
         timestamp = timestamp(os.time()),
     }
 end
 
-local function on_query(state, settings)
-    return function(sql, parameters, duration_ms, err)
-        local slow = settings.slow_ms > 0 and duration_ms >= settings.slow_ms
-        if slow then
-            state.logger:write("warning", "slow query", query_fields(sql, parameters, duration_ms, err))
-        elseif settings.queries then
-            state.logger:write("info", "query", query_fields(sql, parameters, duration_ms, err))
+local function on_start(state, settings)
+    return function(sql, parameters, params, own_tags, key)
+        local call = { event = "query_start", sql = sql, parameters = parameters, span = {}, time = os.time() }
+        call.tags = own_tags or tags.of(state, key)
+        if settings.parameters and params then
+            call.values = shown_values(params)
         end
-        events.emit(state, "query", {
-            sql = sql, parameters = parameters, duration_ms = duration_ms, error = err,
+        events.emit(state, "query_start", call)
+        return call
+    end
+end
+
+local function on_slow(state, settings, call)
+    call.place = core.place()
+    state.logger:write("warning", "slow query", fields_of(call))
+    local entry = slow.note(state, call, M.excerpt(call.sql))
+    events.emit(state, "slow", {
+        event = "slow", sql = call.sql, parameters = call.parameters, duration_ms = call.duration_ms, rows = call.rows,
+        error = call.error, place = call.place, time = call.time,
+    })
+    if call.whole and not call.error then
+        slow.explain(state, settings, call.sql, call.parameters, entry)
+    end
+end
+
+local function on_query(state, settings)
+    return function(sql, parameters, duration_ms, err, call, rows, command, whole)
+        call = call or { sql = sql, parameters = parameters, span = {}, time = os.time() }
+        call.event, call.duration_ms, call.rows = "query_end", math.floor(duration_ms * 1000 + 0.5) / 1000, rows
+        call.command, call.error, call.whole = command, err, whole
+        if settings.repeats then
+            repeats.note(state, settings, sql)
+        end
+        if settings.slow_ms > 0 and duration_ms >= settings.slow_ms then
+            on_slow(state, settings, call)
+        elseif settings.queries then
+            state.logger:write("info", "query", fields_of(call))
+        end
+        call.whole = nil
+        events.emit(state, "query_end", call)
+        if state.explaining and settings.db[1] then
+            slow.look(settings.db[1], state)
+        end
+    end
+end
+
+local function on_lease(state)
+    return function(name, ms, backend_pid)
+        events.emit(state, name, {
+            event = name, backend_pid = backend_pid, time = os.time(),
+            wait_ms = name == "acquire" and ms or nil, held_ms = name == "release" and ms or nil,
         })
     end
 end
+
+-- ---------------------------------------------------------------- connections
 
 -- Logged whatever log.connections says.
 local warned = {
@@ -111,19 +247,33 @@ local function on_event(state, settings)
     end
 end
 
+local function settings_of(db)
+    local most = tonumber(db:option "log.repeats") or 0
+    return {
+        queries = db:option "log.queries" == "true",
+        connections = db:option "log.connections" == "true",
+        parameters = db:option "log.parameters" == "true",
+        slow_ms = tonumber(db:option "log.slow_ms") or 0,
+        explain = tonumber(db:option "log.explain") or 0,
+        repeats = most > 0 and most or nil,
+        db = setmetatable({ db }, { __mode = "v" }),
+    }
+end
+
 --- Gives a new database its logger and the functions that the core calls.
 -- @param db the database
 -- @param sinks {sink = function or nil}
 function M.attach(db, sinks)
     local state = db:_state()
-    local settings = {
-        queries = db:option("log.queries") == "true",
-        connections = db:option("log.connections") == "true",
-        slow_ms = tonumber(db:option("log.slow_ms")) or 0,
-    }
-    state.logger = setmetatable({ sink = sinks.sink or to_stderr }, Logger)
+    local settings = settings_of(db)
+    state.logger = setmetatable({ sink = sink_of(db, sinks.sink) }, Logger)
+    state.on_start = on_start(state, settings)
     state.on_query = on_query(state, settings)
+    state.on_lease = on_lease(state)
     state.on_event = on_event(state, settings)
+    state.watched = { queries = settings.queries, starts = settings.parameters, tasks = settings.repeats ~= nil }
+    repeats.on = repeats.on or settings.repeats ~= nil
+    events.watch(db, state)
     if state.joined then
         return -- whoever opened the pool has warned
     end

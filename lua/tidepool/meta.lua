@@ -10,7 +10,7 @@
 ---@alias tidepool.event_name
 ---| "connect"|"remove"|"error"|"retry"|"state"|"notice"|"rollback"|"breaker"|"leak"
 ---| "held"|"returned"|"idle_in_transaction"
----| "tls_expiring"|"tls_reload"|"overflow"|"gap"|"verdict"|"query"
+---| "tls_expiring"|"tls_reload"|"overflow"|"gap"|"verdict"|"query_start"|"query_end"|"slow"|"acquire"|"release"|"repeats"
 ---@alias tidepool.transaction_state "idle"|"active"|"open"|"failed"|"unknown"|"inherited"
 ---@alias tidepool.error_kind
 ---| "database" # the server refused or failed a statement
@@ -145,6 +145,11 @@ function listener:close() end
 ---@field int64? "cdata" # on LuaJIT: integers past 2^53 are int64_t
 ---@field max_rows? integer # more are an error
 ---@field max_result_bytes? integer # more are an error
+---@field tags? tidepool.tags # sent behind the text as a comment
+---@field application_name? string # of the session while it runs
+
+---Names and values, in the way of sqlcommenter: { traceparent = "00-...", route = "/x" }.
+---@alias tidepool.tags table<string, string|number|boolean>
 
 ---@class tidepool.pipeline_options
 ---@field timeout_ms? number # of the whole
@@ -157,11 +162,15 @@ function listener:close() end
 ---@field retry? tidepool.call_retry # the same as attempts, with the pauses
 ---@field timeout_ms? number # how long to wait for a connection
 ---@field deadline_ms? number # how long the whole may take, repetitions included
+---@field tags? tidepool.tags # of all statements within
+---@field application_name? string # of the session while they run
 
 ---Of db:with.
 ---@class tidepool.with_options
 ---@field timeout_ms? number # how long to wait for a connection
 ---@field deadline_ms? number # how long the whole may take
+---@field tags? tidepool.tags # of all statements within
+---@field application_name? string # of the session while they run
 
 ---@class tidepool.copy_in_options
 ---@field format? "text"|"binary"|"csv"
@@ -232,7 +241,11 @@ function listener:close() end
 ---@field queries? boolean # whether each query is logged
 ---@field connections? boolean # whether connections are logged as they come and go
 ---@field slow_ms? integer # from what duration on a query is logged as slow; 0 is never
----@field sink? fun(level: string, message: string, fields: table<string, any>)
+---@field explain? integer # how many of 100 slow queries have their plan asked for
+---@field repeats? integer # how often a statement may be made in one block before a warning; 0 is any number
+---@field parameters? boolean # whether the values of parameters are logged, too
+---@field format? "text"|"json"
+---@field sink? "stderr"|"ngx"|fun(level: string, message: string, fields: table<string, any>)
 
 ---@class tidepool.retry_options
 ---@field attempts? integer # how often a statement that may safely be repeated is tried
@@ -248,6 +261,9 @@ function listener:close() end
 ---@field rows? integer # the most rows of a result that is no stream; 0 is no limit
 ---@field result_bytes? integer # the most bytes of a result that is no stream; 0 is no limit
 ---@field events? integer # the most events that wait for the program
+
+---@class tidepool.statements_options
+---@field max? integer # how many different statements have statistics; 0 is none
 
 ---What a program gives to use an event loop of its own; see lua/tidepool/await/adapter.lua.
 ---@class tidepool.adapter
@@ -297,6 +313,7 @@ function listener:close() end
 ---@field stats? tidepool.stats_options
 ---@field retry? tidepool.retry_options
 ---@field limits? tidepool.limits_options
+---@field statements? tidepool.statements_options
 ---@field allow_old_libpq? boolean # whether a libpq with CVE-2025-1094 will do
 ---@field libpq? table<string, string|number|boolean> # any other parameter of libpq's
 ---@field await? "nginx"|"cqueues"|"luv"|"copas"|"blocking"|tidepool.adapter # how calls wait
@@ -400,6 +417,20 @@ function listener:close() end
 ---@field transaction tidepool.latency # from BEGIN to the end
 ---@field held tidepool.latency # from acquire to release
 
+---@class tidepool.statements_wish
+---@field limit? integer # how many; 20 when not said
+---@field by? "total_ms"|"calls"|"mean_ms"|"p99_ms"|"errors"
+
+---@class tidepool.statement
+---@field query string # what all texts of the statement have in common
+---@field calls integer
+---@field rows integer # that were returned or touched
+---@field errors integer
+---@field total_ms number
+---@field mean_ms number
+---@field p99_ms number
+---@field max_ms number
+
 ---@class tidepool.state
 ---@field state tidepool.state_name
 ---@field is_connected boolean
@@ -467,11 +498,45 @@ function listener:close() end
 ---@field verdict? "committed"|"aborted"|"unknown" # of the event "verdict"
 ---@field xid? string
 
+---Of query_start, query_end (the same table) and slow.
 ---@class tidepool.query_event
+---@field event tidepool.event_name
+---@field time integer # seconds since 1970, when it began
 ---@field sql string
 ---@field parameters integer # how many
+---@field values? any[] # of the parameters, with log.parameters
+---@field tags? tidepool.tags # its own, or those of its block; with a handler of query_start
+---@field span table # the program's, from query_start to query_end
 ---@field duration_ms number
+---@field rows integer # that were returned or touched
+---@field command string # "SELECT"; "" when it has failed
 ---@field error? tidepool.error
+---@field place? string # of a slow query: where the program made it
+
+---Of acquire and release.
+---@class tidepool.lease_event
+---@field event tidepool.event_name
+---@field time integer
+---@field backend_pid integer
+---@field wait_ms? number # until it was lent
+---@field held_ms? number # until it came back
+
+---Of repeats.
+---@class tidepool.repeats_event
+---@field event tidepool.event_name
+---@field message string
+---@field time integer
+---@field sql string # what all texts of the statement have in common
+---@field count integer
+---@field place string # where the program made the last of them
+
+---@class tidepool.slow_query
+---@field time integer # seconds since 1970
+---@field query string # the beginning of its text
+---@field duration_ms number
+---@field parameters integer # how many
+---@field place? string # where the program made it
+---@field plan? string # with log.explain, a moment later
 
 ---@class tidepool.option_info
 ---@field name string
@@ -765,7 +830,7 @@ function db:define_type(definition) end
 
 ---Calls a function with every event of this name from now on.
 ---@param name tidepool.event_name
----@param handler fun(event: tidepool.event|tidepool.query_event)
+---@param handler fun(event: tidepool.event|tidepool.query_event|tidepool.lease_event|tidepool.repeats_event)
 ---@return fun() off # ends it
 function db:on(name, handler) end
 
@@ -800,6 +865,15 @@ function db:health(timeout_ms) end
 ---@return tidepool.stats? stats
 ---@return tidepool.error? err
 function db:stats(options) end
+
+---The last slow queries that this object has made, the latest first.
+---@return tidepool.slow_query[]
+function db:slow_queries() end
+
+---The statements that took most time, or most of something else.
+---@param options? tidepool.statements_wish
+---@return tidepool.statement[]
+function db:statements(options) end
 
 ---The connections on loan, the oldest first.
 ---@return tidepool.holder[]

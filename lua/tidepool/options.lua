@@ -37,11 +37,11 @@ local function without_values(where, values)
         values.password = where.password
         copy.password = nil
     end
-    if type(where.log) ~= "table" or where.log.sink == nil then
+    local sink = type(where.log) == "table" and where.log.sink or nil
+    if sink == nil or type(sink) == "string" then
         return copy
-    end
-    if type(where.log.sink) ~= "function" then
-        error("option 'log.sink' must be a function", 4)
+    elseif type(sink) ~= "function" then
+        error("option 'log.sink' must be a function, \"stderr\" or \"ngx\"", 4)
     end
     values.sink = where.log.sink
     copy.log = {}

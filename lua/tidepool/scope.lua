@@ -1,8 +1,9 @@
 --- db:with: a connection for as long as a function runs; and deadlines of blocks.
 -- @module tidepool.scope
-local compat = require "tidepool.compat"
 local core = require "tidepool.core"
 local failure = require "tidepool.failure"
+local repeats = require "tidepool.repeats"
+local tags = require "tidepool.tags"
 
 local M = { methods = {} }
 
@@ -39,7 +40,8 @@ function M.check(deadline)
     return nil
 end
 
-local function finish(conn, ok, ...)
+local function finish(conn, applied, ok, ...)
+    tags.restore(conn, applied)
     if not conn:is_released() then
         conn:release()
     end
@@ -54,32 +56,34 @@ local function read_options(options)
         return options, nil
     end
     for name, value in pairs(options) do
-        if name ~= "timeout_ms" and name ~= "deadline_ms" then
-            error(("unknown option '%s' of a block (known: timeout_ms, deadline_ms)"):format(tostring(name)), 3)
-        elseif type(value) ~= "number" or value < 0 then
+        if name ~= "timeout_ms" and name ~= "deadline_ms" and name ~= "tags" and name ~= "application_name" then
+            error(("unknown option '%s' of a block (known: timeout_ms, deadline_ms, tags, application_name)")
+                :format(tostring(name)), 3)
+        elseif name:find "_ms$" and (type(value) ~= "number" or value < 0) then
             error(("option %s must be milliseconds"):format(name), 3)
         end
     end
-    return options.timeout_ms, M.deadline_in(options.deadline_ms)
+    tags.check(options)
+    return options.timeout_ms, M.deadline_in(options.deadline_ms), options
 end
 
 --- db:with(fn, options): calls fn(connection) and releases the connection afterwards,
 -- whatever happens.
 -- @param options timeout_ms: how long to wait for a connection (a number means that); deadline_ms: how long the whole
--- may take, after which every statement fails with a timeout
+-- may take, after which every statement fails with a timeout; tags and application_name: of all statements within
 -- @return what fn returns; nil and an error when no connection could be had. An error
 -- raised by fn is raised again.
 function M.methods.with(db, fn, options)
     if type(fn) ~= "function" then
         error("a function expected", 2)
     end
-    local timeout_ms, deadline = read_options(options)
+    local timeout_ms, deadline, marks = read_options(options)
     local conn, err = db:acquire(M.patience(db, timeout_ms, deadline))
     if not conn then
         return nil, err
     end
     conn:_until(deadline)
-    return finish(conn, compat.pcall(fn, conn))
+    return finish(conn, tags.apply(db, conn, marks), repeats.pcall(db, fn, conn))
 end
 
 return M

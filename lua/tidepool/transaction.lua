@@ -11,7 +11,9 @@ local core = require "tidepool.core"
 local events = require "tidepool.events"
 local failure = require "tidepool.failure"
 local pipeline = require "tidepool.pipeline"
+local repeats = require "tidepool.repeats"
 local scope = require "tidepool.scope"
+local tags = require "tidepool.tags"
 local verdict = require "tidepool.verdict"
 
 local M = { db_methods = {}, connection_methods = {} }
@@ -59,6 +61,8 @@ local checks = {
     },
     timeout_ms = { is_duration, "must be milliseconds" },
     deadline_ms = { is_duration, "must be milliseconds" },
+    tags = { tags.comment, "must be a table of names and values" },
+    application_name = { function(value) return type(value) == "string" end, "must be a string" },
 }
 
 -- Checks what a method was called with; what is wrong is its caller's mistake (level 3).
@@ -74,7 +78,7 @@ local function check_arguments(fn, options)
         local rule = checks[name]
         if not rule then
             error(("unknown option '%s' of a transaction (known: isolation, read_only, deferrable, "
-                .. "retries, retry, timeout_ms, deadline_ms)"):format(tostring(name)), 3)
+                .. "retries, retry, timeout_ms, deadline_ms, tags, application_name)"):format(tostring(name)), 3)
         elseif not rule[1](value) then
             error(("option %s %s"):format(name, rule[2]), 3)
         end
@@ -251,7 +255,7 @@ local function settle(db, done)
 end
 
 -- One run of the block on a connection that is in no transaction. What is undone is not bound by the deadline.
-local function run_once(connection, fn, begin, deadline)
+local function run_unmarked(connection, fn, begin, deadline)
     local before = scope.restrict(connection, deadline)
     local ok, err = connection:control(begin)
     if not ok then
@@ -259,7 +263,7 @@ local function run_once(connection, fn, begin, deadline)
         return { err = err, unbegun = true }
     end
     local tx = setmetatable({ connection = connection, depth = 1 }, Transaction)
-    local done = outcome(compat.pcall(fn, tx))
+    local done = outcome(repeats.pcall(connection, fn, tx))
     tx.ended = true
     if done.err == nil and not done.raised then
         done.err = scope.check(deadline)
@@ -275,6 +279,20 @@ local function run_once(connection, fn, begin, deadline)
         connection:_until(nil)
         connection:control("ROLLBACK") -- if this fails too, releasing deals with it
         connection:_until(before)
+    end
+    return done
+end
+
+-- The same with the tags and the name of the session that the options say.
+local function run_once(db, connection, fn, options, deadline)
+    local applied = tags.apply(db, connection, options)
+    if not applied then
+        return run_unmarked(connection, fn, begin_text(options), deadline)
+    end
+    local ok, done = compat.pcall(run_unmarked, connection, fn, begin_text(options), deadline)
+    tags.restore(connection, applied)
+    if not ok then
+        error(done, 0)
     end
     return done
 end
@@ -301,13 +319,13 @@ local function pause_ms(db, own, attempt)
     return math.min(base * 2 ^ (attempt - 1), most) * (1 - jitter * math.random())
 end
 
-local function run_on_new_connection(db, fn, begin, timeout_ms, deadline)
-    local connection, err = db:acquire(scope.patience(db, timeout_ms, deadline))
+local function run_on_new_connection(db, fn, options, deadline)
+    local connection, err = db:acquire(scope.patience(db, options.timeout_ms, deadline))
     if not connection then
         return { err = err }, false
     end
     -- Not even a lack of memory may keep the connection.
-    local ok, done = compat.pcall(run_once, connection, fn, begin, deadline)
+    local ok, done = compat.pcall(run_once, db, connection, fn, options, deadline)
     local lost = connection:transaction_state() == "unknown"
     if not connection:is_released() then
         connection:release()
@@ -320,11 +338,11 @@ end
 
 -- A connection that the server ended while it lay idle may show with BEGIN only. Nothing has
 -- been done then, so another is taken; each time one dead connection leaves the pool.
-local function run_on_some_connection(db, fn, begin, timeout_ms, deadline)
-    local done, lost = run_on_new_connection(db, fn, begin, timeout_ms, deadline)
+local function run_on_some_connection(db, fn, options, deadline)
+    local done, lost = run_on_new_connection(db, fn, options, deadline)
     local spare = done.unbegun and lost and tonumber(db:option "pool.max") or 0
     while done.unbegun and lost and spare > 0 do
-        done, lost = run_on_new_connection(db, fn, begin, timeout_ms, deadline)
+        done, lost = run_on_new_connection(db, fn, options, deadline)
         spare = spare - 1
     end
     return done, lost
@@ -335,16 +353,17 @@ end
 -- @param options isolation, read_only, deferrable; retries: how often the whole block may be run again after a
 -- serialization failure, a deadlock or a connection lost before COMMIT (default 0), or retry = { attempts =, base_ms =,
 -- max_ms = }: how often it is tried; timeout_ms: how long to wait for a connection; deadline_ms: how long the whole may
--- take, repetitions included: then every statement, and COMMIT, fails with a timeout
+-- take, repetitions included: then every statement, and COMMIT, fails with a timeout; tags and application_name: of all
+-- statements within
 -- @return what fn returned, or nil and an error
 function M.db_methods.transaction(db, fn, options)
     options = check_arguments(fn, options)
-    local begin, own = begin_text(options), options.retry or {}
+    local own = options.retry or {}
     local retries = own.attempts and own.attempts - 1 or options.retries or 0
     local deadline = scope.deadline_in(options.deadline_ms)
     local attempt = 1
     while true do
-        local done, lost = run_on_some_connection(db, fn, begin, options.timeout_ms, deadline)
+        local done, lost = run_on_some_connection(db, fn, options, deadline)
         done = settle(db, done)
         if done.err == nil and not done.raised then
             return results_of(done)
@@ -368,8 +387,8 @@ function M.connection_methods.transaction(connection, fn, options)
     if connection:transaction_state() == "open" or connection:transaction_state() == "failed" then
         return nil, failure.new("validation", "the connection is in a transaction already")
     end
-    local done = settle(select(3, connection:_xact()), run_once(connection, fn, begin_text(options),
-        scope.deadline_in(options.deadline_ms)))
+    local db = select(3, connection:_xact())
+    local done = settle(db, run_once(db, connection, fn, options, scope.deadline_in(options.deadline_ms)))
     if done.err == nil and not done.raised then
         return results_of(done)
     end

@@ -6,7 +6,7 @@ cd "$(dirname "$0")/../.." || exit 2
 
 layers=(
     "error clock list buf text wake bell errand adaptive note"
-    "poller shm budget config options url tls sqlstate backoff stats tally ledger types codec catalog columns description statements sqltext stale events notification resolve"
+    "poller shm budget config options url tls sqlstate backoff stats tally ledger types codec catalog columns description statements digest sqltext stale events notification resolve"
     "conn result wire beacon"
     "pool share keeper listen password"
     "op reactor drive database registry shutdown"

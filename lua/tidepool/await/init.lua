@@ -149,10 +149,15 @@ end
 -- Hubs by adapter and loop. A loop that the program has dropped takes its hub along.
 local hubs = {}
 
+-- The hub of what is done apart, while that goes on.
+local apart
+
 -- The hub to wait with; or nil for a call that blocks; or nil and why there may be no waiting here.
 local function find(adapter)
     local loop, why
-    if adapter then
+    if apart then
+        return apart
+    elseif adapter then
         loop, why = adapter.current(true)
         if not loop then
             return nil, why
@@ -231,6 +236,45 @@ function M.each(self, ...)
         return next_row, nil, nil, stream
     end
     return function() return settle(hub, next_row()) end, nil, nil, stream
+end
+
+-- ---------------------------------------------------------------------- apart
+
+-- Whoever does something apart is gone on with when somebody finds the time.
+local between_calls = { name = "between calls", wait = coroutine.yield, spawn = function(fn) fn() end }
+
+-- Goes on with a coroutine on its own hub; true when it has ended.
+local function step_apart(db, hub, co)
+    local before, _, blocks = apart, core.adapter(db)
+    apart = hub
+    if blocks then
+        db:_set_adapter(nil, false)
+    end
+    local ok, err = coroutine.resume(co)
+    if blocks then
+        db:_set_adapter(nil, true)
+    end
+    apart = before
+    if not ok then
+        error(err, 0)
+    end
+    return coroutine.status(co) == "dead"
+end
+
+--- Does something without keeping the caller waiting: as another task of the loop that runs it, or where calls block
+-- a bit at a time.
+-- @param db the database that it uses
+-- @param fn what is done; it does not wait for anything but this database
+-- @return a function that goes on with it and tells whether nothing is left to do
+function M.apart(db, fn)
+    local adapter, blocks = core.adapter(db)
+    local hub = not blocks and find(adapter)
+    if hub then
+        hub.adapter.spawn(fn)
+        return function() return true end
+    end
+    local own, co = new_hub(between_calls), coroutine.create(fn)
+    return function() return step_apart(db, own, co) end
 end
 
 --- The adapter that the option `await` means.
