@@ -1,6 +1,5 @@
 --- lua/bin/tidepool, run as a user runs it: what it prints, how it ends, and what it leaves behind.
 local child = require "spec.support.child"
-local core = require "tidepool.core"
 local tidepool = require "tidepool"
 local portable = require "spec.support.portable"
 local server = require "spec.support.server"
@@ -462,45 +461,43 @@ describe("tidepool health", function()
     end)
 end)
 
-if core.db_methods.listen then
-    describe("tidepool listen", function()
-        after_each(end_all)
+describe("tidepool listen", function()
+    after_each(end_all)
 
-        local function listening(handle)
-            return server.wait(function()
-                return server.psql("select count(*) from pg_stat_activity "
-                    .. "where application_name = 'tidepool listen' and query ilike 'listen%'") == "1"
-            end) and handle
-        end
+    local function listening(handle)
+        return server.wait(function()
+            return server.psql("select count(*) from pg_stat_activity "
+                .. "where application_name = 'tidepool listen' and query ilike 'listen%'") == "1"
+        end) and handle
+    end
 
-        it("prints notifications as they come, and ends when there were as many as asked for", function()
-            local handle = listening(start { "listen", "cli_a", "cli B", "--count", "2" })
-            server.psql [[notify cli_a, E'one\ntwo']]
-            server.psql [[notify "cli B"]]
-            local output, code = handle.finish()
-            assert.equal(0, code, output)
-            assert.truthy(output:find "^%d%d:%d%d:%d%d cli_a %d+ one\\ntwo\n%d%d:%d%d:%d%d cli B %d+ \n$", output)
-        end)
-
-        it("prints each as a JSON object, and what may be missing on standard error", function()
-            local handle = listening(start { "listen", "--json", "cli_a", "--count", "1" })
-            server.terminate "tidepool listen"
-            assert.equal("tidepool: notifications may be missing here: lost", handle.line())
-            server.psql [[notify cli_a, '"x"']]
-            local output, code = handle.finish()
-            assert.equal(0, code, output)
-            local object = '^{"backend_pid":%d+,"channel":"cli_a","payload":"\\"x\\"","time":"[%dTZ:-]+"}\n$'
-            assert.truthy(output:find(object), output)
-        end)
-
-        it("ends with 4 when time is up, and with 130 by Ctrl-C", function()
-            assert.equal(4, select(2, run { "listen", "cli_a", "--timeout", "0.2" }))
-            local handle = listening(start { "listen", "cli_a" })
-            handle.signal "INT"
-            assert.equal(130, select(2, handle.finish()))
-        end)
+    it("prints notifications as they come, and ends when there were as many as asked for", function()
+        local handle = listening(start { "listen", "cli_a", "cli B", "--count", "2" })
+        server.psql [[notify cli_a, E'one\ntwo']]
+        server.psql [[notify "cli B"]]
+        local output, code = handle.finish()
+        assert.equal(0, code, output)
+        assert.truthy(output:find "^%d%d:%d%d:%d%d cli_a %d+ one\\ntwo\n%d%d:%d%d:%d%d cli B %d+ \n$", output)
     end)
-end
+
+    it("prints each as a JSON object, and what may be missing on standard error", function()
+        local handle = listening(start { "listen", "--json", "cli_a", "--count", "1" })
+        server.terminate "tidepool listen"
+        assert.equal("tidepool: notifications may be missing here: lost", handle.line())
+        server.psql [[notify cli_a, '"x"']]
+        local output, code = handle.finish()
+        assert.equal(0, code, output)
+        local object = '^{"backend_pid":%d+,"channel":"cli_a","payload":"\\"x\\"","time":"[%dTZ:-]+"}\n$'
+        assert.truthy(output:find(object), output)
+    end)
+
+    it("ends with 4 when time is up, and with 130 by Ctrl-C", function()
+        assert.equal(4, select(2, run { "listen", "cli_a", "--timeout", "0.2" }))
+        local handle = listening(start { "listen", "cli_a" })
+        handle.signal "INT"
+        assert.equal(130, select(2, handle.finish()))
+    end)
+end)
 
 describe("the statements of a script", function()
     local split = require("tidepool.cli.sql").split

@@ -10,7 +10,8 @@
 ---@alias tidepool.event_name
 ---| "connect"|"remove"|"error"|"retry"|"state"|"notice"|"rollback"|"breaker"|"leak"
 ---| "held"|"returned"|"idle_in_transaction"
----| "tls_expiring"|"tls_reload"|"overflow"|"gap"|"verdict"|"query_start"|"query_end"|"slow"|"acquire"|"release"|"repeats"
+---| "tls_expiring"|"tls_reload"|"overflow"|"gap"|"verdict"
+---| "query_start"|"query_end"|"slow"|"acquire"|"release"|"repeats"
 ---@alias tidepool.transaction_state "idle"|"active"|"open"|"failed"|"unknown"|"inherited"
 ---@alias tidepool.error_kind
 ---| "database" # the server refused or failed a statement

@@ -17,7 +17,7 @@ local PROGRAM = [[
     local hot, hook, n = arg[1], arg[2] == "hook", tonumber(arg[3])
     local db = assert(tidepool.open { log = { queries = false, slow_ms = 0 }, pool = { min = 0, max = 1 } })
     local heard = 0
-    if hook then db:on("query", function() heard = heard + 1 end) end
+    if hook then db:on("query_end", function() heard = heard + 1 end) end
     local function run(times)
         if hot == "held" then
             local conn = assert(db:acquire())

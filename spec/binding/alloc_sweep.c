@@ -41,7 +41,7 @@ static const char prepare[] =
 static const char program[] =
     "db = assert(tidepool.open(options))\n"
     "local heard = 0\n"
-    "local stop = db:on('query', function(event) heard = heard + #event.sql end)\n"
+    "local stop = db:on('query_end', function(event) heard = heard + #event.sql end)\n"
     "db:on('notice', function(event) heard = heard + #event.message end)\n"
     "assert(#assert(db:query('select i, $1::text as t from generate_series(1, 3) i', 'x')) == 3)\n"
     "local one = assert(db:one('select $1::int as a, $2::jsonb as j', 5, { b = { 1, 2 } }))\n"

@@ -94,7 +94,7 @@ static void classes_come_from_the_first_two_characters(void **state)
 static void classes_that_find_no_room_are_counted_together(void **state)
 {
     (void)state;
-    char code[8];
+    char code[16];
     uint64_t all = 0;
     for (int i = 0; i < 90; i++) {
         snprintf(code, sizeof code, "%02d000", i);

@@ -2,8 +2,9 @@
 # Runs the tests on several Luas: test_luas.sh VERSION...
 #
 # The first one alone, as many of its tests measure time (two of its files run at a time); then the others, three at a
-# time, each beside a server of its own. "fuzz" stands for a short run of the fuzz targets, which is beside them and takes what time they leave, "soak" for
-# a minute of the soak. The last line is the sum over all, the exit code says whether all is well.
+# time, each beside a server of its own. "fuzz" stands for a short run of the fuzz targets, which is beside them and takes
+# what time they leave, "soak" for a minute of the soak. The last line is the sum over all, the exit code says whether all
+# is well.
 set -uo pipefail
 
 make=${MAKE:-make}

@@ -111,8 +111,8 @@ function M.data(db, request, options)
         health = asked.health, blockers = asked.blockers, stats = clean(stats),
         slow_ms = tonumber(db:option "log.slow_ms") or 0,
         history = memory.history(db, since_of(request.query)),
-        statements = list_of(db.statements and db:statements { limit = 50 }),
-        slow_queries = list_of(db.slow_queries and db:slow_queries()),
+        statements = list_of(db:statements { limit = 50 }),
+        slow_queries = list_of(db:slow_queries()),
         holders = list_of(db:holders()),
         tls_warnings = list_of(db:tls().warnings),
     })
