@@ -100,6 +100,7 @@ describe("the network", function()
             assert(err.kind == "connection", tostring(err))
             watcher:close()
             router "route del blackhole 10.9.2.1/32"
+            server.psql("select pg_terminate_backend(" .. pid .. ")") -- it would sleep to the end
             conn:release()
             assert(db:close())
         ]==]
