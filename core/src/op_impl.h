@@ -91,7 +91,7 @@ struct tp_op {
     bool over_limit;
 
     int64_t began, ended, deadline, wait_until;
-    int64_t answered; /* when the last item of a pipeline was, or it began */
+    int64_t answered;      /* when the last item of a pipeline was, or it began */
     int64_t last_deadline; /* of the lease: no other is later */
     int attempts;
     bool stale_retried;
