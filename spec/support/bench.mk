@@ -18,6 +18,7 @@ bench: ## Measure speed and memory beside C on libpq and the peers that are inst
 	@$(LUA_ENV) LUA_CPATH='$(BENCH_CPATH)' spec/support/pg.sh run spec/bench/run.sh \
 		rounds=$(ROUNDS) only=$(ONLY) peers=$(PEERS) each_rows=$(EACH_ROWS) deadline=$(DEADLINE) \
 		bin=$(bench_bin) installed=$(abspath $(BUILD))/bench json=$(BUILD)/bench.json
+	@$(if $(ONLY),,$(MAKE) -s bench-stats)
 
 # What an event loop feels: first the figures of very many waiters, then those of whatever may hold it up.
 bench-loops: ## Measure what tidepool costs an event loop: ten thousand waiters, and a clock beside every trouble: LOOPS=luv MS=1000
