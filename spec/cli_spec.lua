@@ -57,7 +57,9 @@ end
 
 -- Runs it on a terminal of so many columns; `keys` are typed once the output has `shown`.
 local function on_terminal(width, words, environment, keys, shown)
-    local shell = ("stty cols %d rows 12; %s; echo code $?; stty -a"):format(width, command(words, environment))
+    -- The shell outlives the Ctrl-C that ends the program.
+    local shell = ("trap : INT; stty cols %d rows 12; %s; echo code $?; stty -a")
+        :format(width, command(words, environment))
     local path = os.tmpname()
     local input = "</dev/null"
     if keys then

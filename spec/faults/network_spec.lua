@@ -45,7 +45,7 @@ local PROLOGUE = [[
 
 describe("the network", function()
     if select(2, server.sh(router_net .. " true")) ~= 0 then
-        print "no network namespaces here: no link is broken behind a router"
+        it("is broken behind a router", function() pending "no network namespaces can be had here" end)
         return
     end
 
