@@ -1,4 +1,5 @@
 --- Memory and connections after very many calls: as before.
+-- Only Lua 5.4: on the others the soak looks at memory.
 local child = require "spec.support.child"
 local server = require "spec.support.server"
 
