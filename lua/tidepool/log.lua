@@ -168,9 +168,17 @@ local function fields_of(call)
     }
 end
 
+-- The table of a call, which handlers get at its start and its end: with room for all that it will have.
+local function new_call(sql, parameters)
+    return {
+        event = "query_start", sql = sql, parameters = parameters, span = {}, time = os.time(),
+        tags = nil, duration_ms = nil, rows = nil, command = nil, error = nil,
+    }
+end
+
 local function on_start(state, settings)
     return function(sql, parameters, params, own_tags, key)
-        local call = { event = "query_start", sql = sql, parameters = parameters, span = {}, time = os.time() }
+        local call = new_call(sql, parameters)
         call.tags = own_tags or tags.of(state, key)
         if settings.parameters and params then
             call.values = shown_values(params)
@@ -180,7 +188,7 @@ local function on_start(state, settings)
     end
 end
 
-local function on_slow(state, settings, call)
+local function on_slow(state, settings, call, whole)
     call.place = core.place()
     state.logger:write("warning", "slow query", fields_of(call))
     local entry = slow.note(state, call, M.excerpt(call.sql))
@@ -188,25 +196,24 @@ local function on_slow(state, settings, call)
         event = "slow", sql = call.sql, parameters = call.parameters, duration_ms = call.duration_ms, rows = call.rows,
         error = call.error, place = call.place, time = call.time,
     })
-    if call.whole and not call.error then
+    if whole and not call.error then
         slow.explain(state, settings, call.sql, call.parameters, entry)
     end
 end
 
 local function on_query(state, settings)
     return function(sql, parameters, duration_ms, err, call, rows, command, whole)
-        call = call or { sql = sql, parameters = parameters, span = {}, time = os.time() }
+        call = call or new_call(sql, parameters)
         call.event, call.duration_ms, call.rows = "query_end", math.floor(duration_ms * 1000 + 0.5) / 1000, rows
-        call.command, call.error, call.whole = command, err, whole
+        call.command, call.error = command, err
         if settings.repeats then
             repeats.note(state, settings, sql)
         end
         if settings.slow_ms > 0 and duration_ms >= settings.slow_ms then
-            on_slow(state, settings, call)
+            on_slow(state, settings, call, whole)
         elseif settings.queries then
             state.logger:write("info", "query", fields_of(call))
         end
-        call.whole = nil
         events.emit(state, "query_end", call)
         if state.explaining and settings.db[1] then
             slow.look(settings.db[1], state)
