@@ -4,6 +4,7 @@ local core = require "tidepool.core"
 local nginx = require "spec.support.nginx"
 local server = require "spec.support.server"
 local shape = require "spec.support.shape"
+local socket = require "socket"
 
 local FILES = {
     ["db.lua"] = [[return assert(require "tidepool".open { pool = { min = 0, max = 2 }, log = { queries = false } })]],
@@ -16,7 +17,11 @@ local SERVER = [[
         }
     }
     location = /pid { content_by_lua_block { ngx.print(ngx.worker.pid()) } }
-    location = /query { content_by_lua_block { ngx.print(require "db":value "select 42") } }
+    location = /query {
+        content_by_lua_block { ngx.print(require "db":value "select 42") }
+        log_by_lua_block { ngx.shared.sent:incr("queries", 1, 0) }
+    }
+    location = /sent { content_by_lua_block { ngx.print(ngx.shared.sent:get "queries" or 0) } }
 ]]
 
 if nginx.absent() then
@@ -26,9 +31,12 @@ if nginx.absent() then
 end
 
 describe("tidepool.http in nginx", function()
-    local site
+    local site, port
 
     setup(function()
+        local taken = assert(socket.bind("127.0.0.1", 0)) -- and free again
+        port = tonumber((select(2, taken:getsockname())))
+        taken:close()
         server.psql "create database http_nginx"
         local where = { database = "http_nginx" }
         server.sh(("%s/psql -q '%s' -c '%s'"):format(server.bindir, server.url(where), [[
@@ -36,6 +44,7 @@ describe("tidepool.http in nginx", function()
             create index http_thing_unused on http_thing (kind)]]))
         site = nginx.start {
             server = SERVER, files = FILES, url = server.url(where), main = "worker_processes 4;",
+            http = "lua_shared_dict sent 1m;", listen = "127.0.0.1:" .. port,
         }
     end)
     teardown(function()
@@ -93,22 +102,48 @@ describe("tidepool.http in nginx", function()
         end
     end)
 
-    it("counts what all its workers do", function()
-        local function total()
-            return tonumber(site:get "/metrics":match 'tidepool_queries_total{pool="http_nginx"} (%d+)')
-        end
-        -- What the workers did for the tests before this one is counted within 0.2 s.
+    local function total()
+        return tonumber(site:get "/metrics":match 'tidepool_queries_total{pool="http_nginx"} (%d+)')
+    end
+
+    -- What the workers did for the tests before this one is counted within 0.2 s.
+    local function settled_total()
         local before, since = total(), server.now()
         assert.is_true(server.wait(function()
             local now = total()
             if now ~= before then before, since = now, server.now() end
             return server.now() - since > 500
         end))
-        assert.equal(200, #site:get_many("/query", 200, 8))
-        assert.is_true(server.wait(function() return total() == before + 200 end))
+        return before
+    end
+
+    local function all_workers_say(expected)
+        assert.is_true(server.wait(function() return total() == expected end), ("not %d"):format(expected))
         for _ = 1, 20 do -- whichever worker is asked
-            assert.equal(before + 200, total())
+            assert.equal(expected, total())
         end
+    end
+
+    it("counts what all its workers do", function()
+        local before = settled_total()
+        assert.equal(200, #site:get_many("/query", 200, 8))
+        all_workers_say(before + 200)
+    end)
+
+    it("counts every request of wrk, each once", function()
+        if select(2, server.sh "command -v wrk") ~= 0 then
+            return pending "wrk is not installed (spec/support/deps.sh openresty)"
+        end
+        local before, sent_before, sent = settled_total(), tonumber((site:get "/sent")), nil
+        local output, code = server.sh(("wrk -t 1 -c 16 -d 1s http://127.0.0.1:%d/query"):format(port))
+        assert.equal(0, code, output)
+        assert.is_true(server.wait(function() -- also those whose answers wrk has not waited for
+            local last = sent
+            sent = tonumber((site:get "/sent")) - sent_before
+            return sent == last
+        end))
+        assert.is_true(sent >= tonumber(output:match "(%d+) requests in"), output)
+        all_workers_say(before + sent)
     end)
 
     it("keeps samples of the last minutes in every worker, also when nobody asks", function()
