@@ -11,6 +11,8 @@ const struct tp_columns *tp_op_columns(const tp_op *op)
 
 bool tp_op_rows_are_binary(const tp_op *op)
 {
+    if (tp__op_is_dispossessed(op)) /* given back in the middle, perhaps freed by now */
+        return false;
     return op->copying ? tp__conn_copy_is_binary(op->conn) : tp__conn_rows_are_binary(op->conn);
 }
 

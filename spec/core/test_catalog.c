@@ -443,7 +443,7 @@ static const char types_of_test[] =
     "create table kept (a int, b plan, c spans); "
     "alter table kept drop column a; "
     "drop extension if exists hstore cascade; create extension hstore schema catalog_test; "
-    "create extension if not exists citext schema catalog_test";
+    "drop extension if exists citext cascade; create extension citext schema catalog_test";
 
 /* What is known of a type, in brackets what it is made of. */
 static void describe(const struct tp_type *type, struct tp_buf *out)
