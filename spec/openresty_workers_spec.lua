@@ -156,7 +156,7 @@ describe("a worker of nginx that is not root's", function()
             return -- then none of the workers here is
         end
         local as_nobody = "setpriv --reuid=nobody --regid=nogroup --clear-groups "
-        if select(2, server.sh(as_nobody .. "test -r lua/tidepool/init.lua")) ~= 0 then
+        if select(2, server.sh(as_nobody .. [[test -r "$PWD/lua/tidepool/init.lua"]])) ~= 0 then
             return pending "the user nobody may read nothing in this folder"
         end
         local site = nginx.start {
