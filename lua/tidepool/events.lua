@@ -4,6 +4,8 @@
 -- program, on the program's own thread. A handler that raises an error is reported to the
 -- log and called again the next time.
 -- @module tidepool.events
+local sorted_keys = require "tidepool.sorted_keys"
+
 local M = { methods = {} }
 
 local names = {
@@ -31,15 +33,6 @@ local names = {
     release = true,  -- and came back: {held_ms =, backend_pid =}
     repeats = true,  -- one statement was made again and again: {sql =, count =, place =}
 }
-
-local function sorted_names()
-    local list = {}
-    for name in pairs(names) do
-        list[#list + 1] = name
-    end
-    table.sort(list)
-    return table.concat(list, ", ")
-end
 
 --- Calls the handlers of an event.
 -- @param state the state table of a database
@@ -77,7 +70,7 @@ end
 -- @return a function that ends it
 function M.methods.on(db, name, handler)
     if not names[name] then
-        error(("unknown event '%s' (known: %s)"):format(tostring(name), sorted_names()), 2)
+        error(("unknown event '%s' (known: %s)"):format(tostring(name), table.concat(sorted_keys(names), ", ")), 2)
     elseif type(handler) ~= "function" then
         error("an event handler must be a function", 2)
     end

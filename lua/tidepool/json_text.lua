@@ -41,6 +41,9 @@ local function string_of(text)
     return '"' .. text .. '"'
 end
 
+--- A string.
+M.string = string_of
+
 local function number_of(value)
     if value ~= value or value == math.huge or value == -math.huge then
         return string_of(tostring(value))

@@ -11,6 +11,7 @@ local events = require "tidepool.events"
 local json = require "tidepool.json_text"
 local repeats = require "tidepool.repeats"
 local slow = require "tidepool.slow"
+local sorted_keys = require "tidepool.sorted_keys"
 local tags = require "tidepool.tags"
 
 local M = {}
@@ -32,18 +33,9 @@ local function one_line(value)
     return (tostring(value):gsub("[%s%c]+", " "))
 end
 
-local function sorted_names(fields)
-    local names = {}
-    for name in pairs(fields) do
-        names[#names + 1] = name
-    end
-    table.sort(names)
-    return names
-end
-
 local function text_of(level, message, fields)
     local parts = { "tidepool", level .. ":", one_line(message) }
-    for _, name in ipairs(sorted_names(fields)) do
+    for _, name in ipairs(sorted_keys(fields)) do
         parts[#parts + 1] = ("%s=%s"):format(name, one_line(fields[name]))
     end
     return table.concat(parts, " ")
@@ -53,7 +45,7 @@ local function json_of(level, message, fields)
     local parts = {
         json.pair("time", timestamp(os.time())), json.pair("level", level), json.pair("message", message),
     }
-    for _, name in ipairs(sorted_names(fields)) do
+    for _, name in ipairs(sorted_keys(fields)) do
         if name ~= "timestamp" then
             parts[#parts + 1] = json.pair(name, fields[name])
         end

@@ -1,16 +1,14 @@
 --- JSON of what the commands print: reports, and rows as the server wrote them.
 -- @module tidepool.cli.json
+local json_text = require "tidepool.json_text"
+local sorted_keys = require "tidepool.sorted_keys"
+
 local M = {}
 
 --- Stands for null in a report.
 M.null = setmetatable({}, { __tostring = function() return "null" end })
 
-local short = { ['"'] = '\\"', ["\\"] = "\\\\", ["\n"] = "\\n", ["\r"] = "\\r", ["\t"] = "\\t" }
-
---- A string.
-function M.string(text)
-    return '"' .. text:gsub('[%c"\\]', function(c) return short[c] or ("\\u%04x"):format(c:byte()) end) .. '"'
-end
+M.string = json_text.string
 
 local function number(value)
     if value ~= value or value == math.huge or value == -math.huge then
@@ -19,15 +17,6 @@ local function number(value)
         return ("%d"):format(value)
     end
     return ("%.10g"):format(value)
-end
-
-local function sorted_keys(object)
-    local keys = {}
-    for key in pairs(object) do
-        keys[#keys + 1] = key
-    end
-    table.sort(keys)
-    return keys
 end
 
 --- Any value; an empty table is an object unless M.list has marked it. Keys are sorted.

@@ -2,6 +2,7 @@
 -- @module tidepool.http.prometheus
 local answer = require "tidepool.http.answer"
 local figures = require "tidepool.http.figures"
+local sorted_keys = require "tidepool.sorted_keys"
 
 local M = {}
 
@@ -102,15 +103,6 @@ function Writer:simple(kind, rows, from)
             self:sample(row[2] .. (kind == "counter" and "_total" or ""), value)
         end
     end
-end
-
-local function sorted_keys(values)
-    local keys = {}
-    for key in pairs(values) do
-        keys[#keys + 1] = key
-    end
-    table.sort(keys)
-    return keys
 end
 
 function Writer:by_label(row, values)
