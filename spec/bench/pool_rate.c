@@ -4,48 +4,9 @@
 #include <stdlib.h>
 
 #include "contest.h"
+#include "integers.h"
 #include "list.h"
 #include "pool.h"
-
-static int connection;
-
-static void *open_connection(void *ctx, struct tp_lease_tally *tally, struct tp_error *err)
-{
-    (void)tally;
-    (void)ctx;
-    (void)err;
-    return &connection;
-}
-
-static enum tp_step step_connection(void *ptr, enum tp_chore chore, int ready, struct tp_wait *wait,
-                                    struct tp_error *err)
-{
-    (void)ptr;
-    (void)chore;
-    (void)ready;
-    (void)wait;
-    (void)err;
-    return TP_DONE;
-}
-
-static bool look_at_connection(void *ptr)
-{
-    (void)ptr;
-    return true;
-}
-
-static void close_connection(void *ptr, bool forked)
-{
-    (void)ptr;
-    (void)forked;
-}
-
-static const struct tp_pool_vtable integers = {
-    .open = open_connection,
-    .step = step_connection,
-    .look = look_at_connection,
-    .close = close_connection,
-};
 
 /* Takes and returns a connection the long way, which makes it fresh. */
 static void warm_up(tp_pool *pool)
@@ -70,7 +31,7 @@ static void run_pool(long amount, struct contest_watch *watch)
     struct tp_pool_limits limits = {.min = 1, .max = 8};
     struct tp_error err;
     tp_pool *pool;
-    if (tp__pool_new(&pool, &limits, &integers, NULL, NULL, &err) != TP_OK)
+    if (tp__pool_new(&pool, &limits, &bench_integers, NULL, NULL, &err) != TP_OK)
         contest_fail("no pool");
     warm_up(pool);
     contest_start(watch);

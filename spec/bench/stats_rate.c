@@ -5,42 +5,11 @@
 #include <string.h>
 #include <time.h>
 
+#include "integers.h"
 #include "pool.h"
 #include "pool_stats.h"
 
 enum { TIMES = 2000000, ROUNDS = 15 };
-
-static void *open_connection(void *ctx, struct tp_lease_tally *tally, struct tp_error *err)
-{
-    static int connection;
-    (void)ctx;
-    (void)tally;
-    (void)err;
-    return &connection;
-}
-
-static enum tp_step step_connection(void *ptr, enum tp_chore chore, int ready, struct tp_wait *wait,
-                                    struct tp_error *err)
-{
-    (void)ptr;
-    (void)chore;
-    (void)ready;
-    (void)wait;
-    (void)err;
-    return TP_DONE;
-}
-
-static void close_connection(void *ptr, bool forked)
-{
-    (void)ptr;
-    (void)forked;
-}
-
-static const struct tp_pool_vtable integers = {
-    .open = open_connection,
-    .step = step_connection,
-    .close = close_connection,
-};
 
 static void give_back(tp_lease lease)
 {
@@ -100,7 +69,7 @@ int main(int argc, char **argv)
     struct tp_error err;
     tp_pool *pool;
     double best = 1e18;
-    if (argc != 2 || tp__pool_new(&pool, &limits, &integers, NULL, NULL, &err) != TP_OK)
+    if (argc != 2 || tp__pool_new(&pool, &limits, &bench_integers, NULL, NULL, &err) != TP_OK)
         return 2;
     for (int round = 0; round < ROUNDS; round++) {
         double began = now_ns();
