@@ -499,6 +499,7 @@ static void close_the_rest(tp_pool *pool)
 {
     int unused = 0;
     tp__inquiry_close(pool);
+    tp__listen_end(pool);
     pthread_mutex_lock(&pool->lock);
     for (int i = 0; i < pool->limits.max; i++) {
         struct tp_slot *slot = &pool->slots[i];
@@ -513,9 +514,6 @@ static void close_the_rest(tp_pool *pool)
         close_slots(pool);
         pthread_mutex_lock(&pool->lock);
     }
-    pthread_mutex_unlock(&pool->lock);
-    tp__listen_end(pool);
-    pthread_mutex_lock(&pool->lock);
     pool->keeper_started = false; /* from here on, whoever brings one back closes it */
     pthread_mutex_unlock(&pool->lock);
     tp__pool_budget_give(pool, unused);
