@@ -261,10 +261,10 @@ describe("the statistics", function()
     end)
 
     it("count what took longer than log.slow_ms", function()
-        local db = closing(open { log = { queries = false, slow_ms = 40, sink = function() end } })
+        local db = closing(open { log = { queries = false, slow_ms = 400, sink = function() end } })
         db:query "select 1"
-        db:query "select pg_sleep(0.06)"
-        db:query { "select pg_sleep(20)", timeout_ms = 60 }
+        db:query "select pg_sleep(0.42)"
+        db:query { "select pg_sleep(20)", timeout_ms = 420 }
         assert.equal(2, db:stats().slow_queries)
         local never = closing(open { log = { queries = false, slow_ms = 0 } })
         never:query "select pg_sleep(0.06)"

@@ -10,12 +10,14 @@ local slow_machine = (os.getenv "TIDEPOOL_TEST_VARIANT" or "default") ~= "defaul
 local fails = expect.fails
 local open = expect.opener { log = { queries = false }, pool = { min = 0, max = 4 } }
 
--- Ends a backend and waits until it has gone, over a connection of ours, which takes about a millisecond.
+-- Ends a backend and waits until it has gone, and until its connection has rested for longer than the millisecond within
+-- which the pool lends without a look.
 local function terminate(killer, pid)
     killer:value("select pg_terminate_backend($1)", pid)
     assert.is_true(server.wait(function()
         return killer:value("select count(*) from pg_stat_activity where pid = $1", pid) == 0
     end))
+    server.sleep(1)
 end
 
 -- Uses a pool of 4 for `seconds` in every way: queries, transactions, connections that are held. Prints how long calls
