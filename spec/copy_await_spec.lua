@@ -152,7 +152,7 @@ for _, name in ipairs { "cqueues", "luv", "copas" } do
         end)
 
         it("asks for no more rows than the server takes, and lets others go on meanwhile", function()
-            local next_row, given = numbers(500000)
+            local next_row, given = numbers(100000)
             local answer, given_then
             run(name, function()
                 local holder = assert(db:acquire())
@@ -176,8 +176,8 @@ for _, name in ipairs { "cqueues", "luv", "copas" } do
                     COPY copy_await_spec.plain FROM STDIN
                     WHERE id > 1 or pg_advisory_xact_lock_shared(4711) is not null]], next_row))
             end)
-            assert.equal(500000, answer.count)
-            assert.is_true(given_then < 400000, given_then .. " rows were asked for")
+            assert.equal(100000, answer.count)
+            assert.is_true(given_then < 80000, given_then .. " rows were asked for")
         end)
 
         it("lets its functions wait, too", function()
@@ -283,7 +283,7 @@ for _, name in ipairs { "cqueues", "luv", "copas" } do
                 local conn = assert(db:acquire())
                 local pid = conn:backend_pid()
                 for _, options in ipairs { {}, { format = "binary" }, { raw = true } } do
-                    local query = "(select g, repeat('x', 100) from generate_series(1, 3000000) g)"
+                    local query = "(select generate_series(1, 3000000), repeat('x', 100))"
                     local answer = assert(conn:copy_out(query, function() return false end, options))
                     assert.is_true(answer.stopped)
                     assert.equal(pid, assert(conn:value "select pg_backend_pid()"))

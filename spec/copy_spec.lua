@@ -834,7 +834,7 @@ describe("copy", function()
             local pid = conn:backend_pid()
             for _, options in ipairs { {}, { format = "binary" }, { raw = true } } do
                 local count = 0
-                local query = "(select g, repeat('x', 100) from generate_series(1, 3000000) g)"
+                local query = "(select generate_series(1, 3000000), repeat('x', 100))"
                 local answer = assert(conn:copy_out(query, function()
                     count = count + 1
                     return count < 10
@@ -1144,7 +1144,8 @@ describe("copy", function()
         mine:close()
     end)
 
-    it("needs the same memory for a million rows as for few", function()
+    it("needs the same memory for many rows as for few", function()
+        local many = _VERSION == "Lua 5.4" and 1000000 or 250000
         local function resident_kb()
             local file = assert(io.open "/proc/self/statm")
             local _, pages = file:read("*n", "*n")
@@ -1156,7 +1157,7 @@ describe("copy", function()
             collectgarbage()
             collectgarbage()
             local before, most = resident_kb(), 0
-            fn(1000000, function() most = math.max(most, resident_kb()) end)
+            fn(many, function() most = math.max(most, resident_kb()) end)
             return most - before
         end
         assert(db:exec "create unlogged table copy_spec.long (id int, name text)")
