@@ -152,9 +152,9 @@ end)
 describe("a batch larger than any buffer", function()
     -- Fails loudly instead of hanging, should neither side go on.
     local DEADLINE = 60000
-    local ITEMS = plain and 200000 or 20000
+    local ITEMS = not plain and 20000 or _VERSION == "Lua 5.4" and 200000 or 50000
 
-    it("of 200,000 statements ends, with answers both ways", function()
+    it("of many statements ends, with answers both ways", function()
         local began = server.now()
         local text = ("x"):rep(100)
         local answers = assert(db:pipeline(function(p)
@@ -169,7 +169,7 @@ describe("a batch larger than any buffer", function()
         print(("a pipeline of %d statements: %.0f ms"):format(ITEMS, server.now() - began))
     end)
 
-    it("of 200,000 lists ends, with answers both ways", function()
+    it("of many lists ends, with answers both ways", function()
         local lists = {}
         for i = 1, ITEMS do lists[i] = { i, "some text that is to come back" } end
         local results = assert(db:query_many({ "insert into pipeline_batch_spec values ($1, $2) returning id, name",

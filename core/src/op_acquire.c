@@ -9,7 +9,8 @@
 
 enum {
     /* The housekeeper closes an idle connection as soon as its socket speaks of an end. In
-     * a shorter time than this that news could not have come to a look either. */
+     * a shorter time than this that news could not have come to a look either. The clock of
+     * slots ticks every few milliseconds, so it may be as much more. */
     LOOK_AFTER_US = 1000,
     PING_AFTER_US = 30 * 1000 * 1000, /* idle for longer: asked, not only looked at */
     PING_AT_MOST_US = 1000 * 1000

@@ -140,8 +140,8 @@ static bool is_full_locked(const tp_pool *pool)
            tp__pool_total_locked(pool) >= pool->adaptive.limit;
 }
 
-/* Whether somebody has waited for long enough. Works out when to look again; those who have are a
- * reason to ask again. */
+/* Whether somebody has waited for long enough. Works out when to look again: for those who have, as
+ * soon as it may be asked again. */
 static bool is_wanted_locked(tp_pool *pool, int64_t now)
 {
     struct tp_inquiry *inquiry = pool->inquiry;
@@ -149,11 +149,12 @@ static bool is_wanted_locked(tp_pool *pool, int64_t now)
     if (now < inquiry->look_at)
         return false;
     bool waits = false;
+    int64_t again = inquiry->next_at > now ? inquiry->next_at : now + ASK_AGAIN_US;
     inquiry->look_at = TP_NEVER;
     for (; node != &pool->waiters; node = node->next) {
         int64_t at = TP_CONTAINER(node, struct tp_waiter, link)->look_at;
         waits |= at <= now;
-        at = at <= now ? now + ASK_AGAIN_US : at;
+        at = at <= now ? again : at;
         inquiry->look_at = at < inquiry->look_at ? at : inquiry->look_at;
     }
     return waits && !pool->closed && !pool->draining && !pool->suspended && is_full_locked(pool);

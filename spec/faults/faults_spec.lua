@@ -1,23 +1,22 @@
 --- A server that dies, restarts, or ends connections: what callers see, how soon it is over, and what is left behind.
 -- Alone: how soon all is well again depends on who else is busy.
 local child = require "spec.support.child"
+local lab = require "spec.faults.lab"
 local server = require "spec.support.server"
 local system = require "system"
 local expect = require "spec.support.expect"
 
-local slow_machine = (os.getenv "TIDEPOOL_TEST_VARIANT" or "default") ~= "default"
-
 local fails = expect.fails
 local open = expect.opener { log = { queries = false }, pool = { min = 0, max = 4 } }
 
--- Ends a backend and waits until it has gone, and until its connection has rested for longer than the millisecond within
--- which the pool lends without a look.
-local function terminate(killer, pid)
-    killer:value("select pg_terminate_backend($1)", pid)
+-- Ends backends and waits until they have gone. Then as long as a connection has to rest to be looked at when it is
+-- lent: before that the pool relies on the housekeeper, which a busy machine may keep from seeing the end at once.
+local function terminate(killer, pids)
+    for _, pid in ipairs(pids) do killer:value("select pg_terminate_backend($1)", pid) end
     assert.is_true(server.wait(function()
-        return killer:value("select count(*) from pg_stat_activity where pid = $1", pid) == 0
+        return killer:value("select count(*) from pg_stat_activity where pid = any($1)", pids) == 0
     end))
-    server.sleep(1)
+    server.sleep(15)
 end
 
 -- Uses a pool of 4 for `seconds` in every way: queries, transactions, connections that are held. Prints how long calls
@@ -149,11 +148,11 @@ local function first_after(times, moment)
     end
 end
 
-local function assert_survived(report, slack_ms)
+local function assert_survived(report)
     assert.equal("nothing odd", report.odd)
     assert.is_true(report.failures > 0, "the fault was felt")
     -- A transaction has an acquire timeout and a query timeout for each of its statements.
-    assert.is_true(report.longest <= 1000 + slack_ms, ("a call took %.0f ms"):format(report.longest))
+    assert.is_true(report.longest <= 1000 + 2 * lab.LATE_MS, ("a call took %.0f ms"):format(report.longest))
     for kind in pairs(report.kinds) do
         assert.truthy(({ connection = true, timeout = true, pool_timeout = true, commit_unknown = true })[kind], kind)
     end
@@ -168,7 +167,7 @@ describe("under load, the pool", function()
             server.sleep(800) -- long enough for a pool that backs off to be late
             server.start_again()
         end)
-        assert_survived(report, slow_machine and 1000 or 200)
+        assert_survived(report)
         local accepting = accepting_since()
         local recovered = first_after(report.went_well, accepting)
         assert.is_number(recovered, "it never went well again")
@@ -186,7 +185,7 @@ describe("under load, the pool", function()
             server.stop_fast()
             server.start_again()
         end)
-        assert_survived(report, slow_machine and 1000 or 200)
+        assert_survived(report)
         assert.is_number(first_after(report.went_well, accepting_since()))
     end)
 
@@ -206,17 +205,17 @@ describe("under load, the pool", function()
                 server.sleep(2)
             end
         end)
-        assert_survived(report, slow_machine and 1000 or 200)
+        assert_survived(report)
         assert.is_true(samples > 50)
         assert.is_true(most > 0 and most <= 4, most)
     end)
 end)
 
 describe("connections that are ended while they are idle", function()
-    it("are replaced unseen by calls, transactions and loans, 100 times", function()
+    it("are replaced unseen by calls, transactions and loans, 50 times", function()
         local db <close> = open()
         local killer <close> = open()
-        for i = 1, 100 do
+        for i = 1, 50 do
             local conns = {}
             for k = 1, 3 do conns[k] = assert(db:acquire()) end
             local pids = {}
@@ -224,7 +223,7 @@ describe("connections that are ended while they are idle", function()
                 pids[k] = conn:backend_pid()
                 conn:release()
             end
-            for _, pid in ipairs(pids) do terminate(killer, pid) end
+            terminate(killer, pids)
             assert.equal(i, db:value("select $1::int", i))
             assert.equal(i, db:transaction(function(tx) return tx:value("select $1::int", i) end))
             local conn <close> = assert(db:acquire())
@@ -232,15 +231,15 @@ describe("connections that are ended while they are idle", function()
         end
         local stats = db:stats()
         assert.equal(0, stats.query_failures)
-        assert.is_true(stats.closed.dead >= 200)
+        assert.is_true(stats.closed.dead >= 100)
     end)
 
     it("are replaced unseen by a statement that was used on them before", function()
         local db <close> = open { pool = { min = 0, max = 1 } }
         local killer <close> = open()
-        for i = 1, 100 do
+        for i = 1, 50 do
             local pid = db:value "select pg_backend_pid()"
-            terminate(killer, pid)
+            terminate(killer, { pid })
             assert.not_equal(pid, assert(db:value "select pg_backend_pid()"), "round " .. i)
         end
     end)
@@ -248,12 +247,12 @@ describe("connections that are ended while they are idle", function()
     it("are replaced unseen by a program that acquires right after that", function()
         local db <close> = open { pool = { min = 0, max = 1 } }
         local killer <close> = open()
-        for i = 1, 100 do
+        for i = 1, 50 do
             local conn = assert(db:acquire())
             local pid = conn:backend_pid()
             assert.equal(i, conn:value("select $1::int", i))
             conn:release()
-            terminate(killer, pid)
+            terminate(killer, { pid })
             conn = assert(db:acquire())
             if i % 3 == 0 then assert.is_true(conn:ping()) end
             if i % 3 == 1 then assert.not_equal(pid, conn:backend_pid()) end
@@ -363,7 +362,7 @@ describe("a statement whose connection is ended while it runs", function()
         local began = server.now()
         assert.is_nil((db:value({ "select faults_dies($1)", idempotent = true, timeout_ms = 200 }, 1000)))
         local took = server.now() - began
-        assert.is_true(took < (slow_machine and 1000 or 350), took)
+        assert.is_true(took < 200 + 2 * lab.LATE_MS, took)
         assert.is_true(runs() > 1)
     end)
 end)
