@@ -139,6 +139,7 @@ loops.each(function(loop)
     it("a waiter with a short time between others gives up alone, and they are served", function()
         local db = loop.open { pool = { min = 0, max = 1 } }
         local results, gave_up = {}, false
+        loop.run(function() assert.equal(1, db:value "select 1") end) -- the connection is there
         local function patient(name)
             return function()
                 local conn = assert(db:acquire(10000))

@@ -1040,10 +1040,13 @@ describe("copy", function()
             for _, options in ipairs { { timeout_ms = 100 }, { timeout_ms = 100, format = "binary" } } do
                 local began = server.now()
                 fails("timeout", db:copy_in("copy_spec.plain", (numbers()), options))
+                assert.equal(1, db:value "select 1") -- the pool has a connection again
                 local text = ("1\tx\n"):rep(10000)
                 options.raw, options.format = true, nil
                 fails("timeout", db:copy_in("copy_spec.plain", function() return text end, options))
+                assert.equal(1, db:value "select 1")
                 fails("timeout", db:copy_out("(select generate_series(1, 100000000))", function() end, options))
+                assert.equal(1, db:value "select 1")
                 assert.is_true(server.now() - began < 10000)
             end
             assert.equal(0, db:value "select count(*) from copy_spec.plain")

@@ -216,7 +216,7 @@ describe("the timeout of a pipeline", function()
                 insert(p, 2, "y")
             end, { timeout_ms = 100 }))
             local took = server.now() - began
-            assert.is_true(took >= 95 and took < 600, took)
+            assert.is_true(took >= 95 and took < 5000, took)
             assert.is_nil(err.item, "the server keeps its answers back, so nobody knows")
             assert_usable(own)
             assert.is_true(server.now() - began < 3000)
