@@ -129,6 +129,7 @@ portable.only_5_4("what is printed is the same on each", function()
                 {}, { "quer" }, { "query" }, { "query", "--format", "xml", "select 1" }, { "ping", "-c", "0" },
                 { "query", "--timeout", "soon", "select 1" }, { "query", "--file", "/nonexistent.sql" },
                 { "query", "select 1; select $1", "2" }, { "ping", "--url", "mysql://x/y" },
+                { "serve", "--port", "70000" }, { "serve", "--host", "a b" }, { "serve", "--url", "mysql://x/y" },
             } do
                 local output, code, errors = run(words)
                 assert.equal("", output)
@@ -242,6 +243,12 @@ describe("tidepool query", function()
         assert.truthy(errors:find("\nline 1: select '漢', nonsense\n" .. (" "):rep(21) .. "^\n", 1, true), errors)
     end)
 
+    it("shows what else the server says of an error, once", function()
+        local _, _, errors = run { "query",
+            "do $$ begin raise exception 'no' using detail = 'Of it.', hint = 'Try.'; end $$" }
+        assert.matches("raise_exception%): no\ndetail: Of it%.\nhint: Try%.\nwhere: ", errors)
+    end)
+
     it("ends with 3 where nothing can be connected to, and names no password", function()
         local url = "postgresql://me:s3cretword@127.0.0.1:1/x"
         local _, code, errors = run { "query", "--url", url, "select 1" }
@@ -281,9 +288,11 @@ describe("tidepool query", function()
     end)
 
     it("says that the output could not be written", function()
-        local output, code = server.sh(command { "query", "select 1" } .. " >/dev/full")
-        assert.equal(5, code)
-        assert.truthy(output:find("cannot write the output", 1, true), output)
+        for _, words in ipairs { { "query", "select 1" }, { "--help" }, { "query", "--help" } } do
+            local output, code = server.sh(command(words) .. " >/dev/full")
+            assert.equal(5, code, words[1])
+            assert.truthy(output:find("cannot write the output", 1, true), output)
+        end
     end)
 
     for _, format in ipairs { "csv", "table" } do
