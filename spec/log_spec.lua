@@ -202,6 +202,16 @@ describe("the plan of a slow query", function()
         assert.is_nil(db:_state().explaining)
     end)
 
+    it("comes though the next call is long in coming, and what it waits for is no slow query", function()
+        local db, lines = closing(open_explaining())
+        assert(db:query("select pg_sleep($1)", 0.11))
+        server.sleep(1200) -- longer than a plan may take
+        assert.is_true(server.wait(function() return #lines > 1 or not db:query "select 1" end, 3000))
+        assert.equal("plan of a slow query", lines[2].message)
+        assert.equal(lines[2].fields.plan, db:slow_queries()[1].plan)
+        assert.same({ 2, 0 }, { #lines, db:stats().query_failures })
+    end)
+
     for _, await in ipairs { "blocking", "default" } do
         it("is that of any parameters, where there are some (" .. await .. ")", function()
             local db = closing(open_explaining { await = await == "blocking" and await or nil })
