@@ -279,7 +279,7 @@ describe("the log of connections", function()
         assert.equal(2, #lines)
         assert.equal("connection connect", lines[1].message)
         assert.equal("connection remove", lines[2].message)
-        assert.equal("pool_closed", lines[2].fields.message)
+        assert.equal("pool_closed", lines[2].fields.reason)
         assert.is_true(lines[1].fields.backend_pid > 0)
     end)
 
@@ -357,6 +357,18 @@ describe("a sink", function()
         assert.same({ "a\nb", 5, tidepool.null }, lines[2].values)
         assert.equal("warning", lines[3].level)
         assert.equal(0, lines[3].parameters)
+    end)
+
+    it("has each name once in a JSON object, also of connections", function()
+        local output = child.run([[
+            local db = require "tidepool".open { url = arg[1], log = { queries = false, format = "json",
+                connections = true } }
+            db:query "select 1"
+            db:close()
+        ]], {}, { server.url() })
+        local reason = output:match('^{"time":"[^"]*","level":"info","message":"connection connect",'
+            .. '"backend_pid":%d+,"reason":"([^"]*)"}\n')
+        assert.equal("connected", reason, output)
     end)
 
     it("has to be a function or a name that there is", function()

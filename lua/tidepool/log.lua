@@ -241,7 +241,7 @@ local function on_event(state, settings)
         end
         if first and settings.connections and logged[event.event] then
             state.logger:write(logged[event.event], "connection " .. event.event,
-                { message = event.message, backend_pid = event.backend_pid, code = event.code })
+                { reason = event.message, backend_pid = event.backend_pid, code = event.code })
         end
         events.emit(state, event.event, event)
     end
