@@ -86,9 +86,9 @@ local function end_all()
 end
 
 -- Starts it with its output in a pipe.
-local function start(words)
+local function start(words, environment)
     local pipe = assert(io.popen(("bash -c %s 2>/dev/null"):format(quote(
-        ("set -m; %s 2>&1 </dev/null & echo $!; wait $!; echo code $?"):format(command(words))))))
+        ("set -m; %s 2>&1 </dev/null & echo $!; wait $!; echo code $?"):format(command(words, environment))))))
     local handle = { pid = pipe:read "*l" }
     started[handle.pid] = true
     function handle.line() return pipe:read "*l" end
@@ -507,6 +507,24 @@ describe("tidepool listen", function()
         local handle = listening(start { "listen", "cli_a" })
         handle.signal "INT"
         assert.equal(130, select(2, handle.finish()))
+    end)
+end)
+
+describe("tidepool serve", function()
+    after_each(end_all)
+
+    it("is ended by a signal that comes before nginx runs", function()
+        local folder = server.sh "mktemp -d":gsub("%s", "")
+        finally(function() server.sh("rm -rf " .. folder) end)
+        local program = assert(io.open(folder .. "/openresty", "w"))
+        program:write("#!/bin/sh\n", 'case $1 in -V) echo >"$0.asked"; sleep 1; ',
+            'echo "nginx version: --add-module=lua";; *) exec sleep 60;; esac\n')
+        program:close()
+        server.sh(("chmod 755 %s/openresty"):format(folder))
+        local handle = start({ "serve" }, { PATH = folder .. ":" .. os.getenv "PATH", TMPDIR = folder })
+        assert.is_true(server.wait(function() return io.open(folder .. "/openresty.asked") ~= nil end, 5000))
+        handle.signal "TERM"
+        assert.equal(143, select(2, handle.finish()))
     end)
 end)
 

@@ -100,7 +100,9 @@ local function run(arguments)
         command.error = usage_error
     end
     local args = parser:parse(arguments)
-    terminal.watch()
+    if args.command ~= "serve" then -- another program takes its place, and nobody would look whether a signal came
+        terminal.watch()
+    end
     modules[args.command].run(args)
     terminal.flush()
 end

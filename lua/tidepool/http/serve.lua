@@ -224,15 +224,16 @@ end
 
 -- ------------------------------------------------------------------- running
 
--- Starts nginx, passes signals on to it, and removes the folder behind it.
+-- Starts nginx, passes signals on to it, also one that came before, and removes the folder behind it.
 local SCRIPT = [[
-folder=$1; nginx=
+folder=$1; nginx=; came=
 trap 'rm -rf "$folder"' EXIT
 for signal in TERM INT QUIT HUP; do
-    trap 'test -z "$nginx" || kill -'$signal' "$nginx" 2>/dev/null' "$signal"
+    trap 'came='$signal'; test -z "$nginx" || kill -'$signal' "$nginx" 2>/dev/null' "$signal"
 done
 "$2" -p "$folder/" -c nginx.conf -e stderr &
 nginx=$!
+test -z "$came" || kill -"$came" "$nginx" 2>/dev/null
 while :; do
     wait "$nginx"; code=$?
     kill -0 "$nginx" 2>/dev/null || exit "$code"
