@@ -528,6 +528,19 @@ describe("tidepool serve", function()
     end)
 end)
 
+describe("the places that a text takes", function()
+    local width = require("tidepool.cli.text").width
+
+    it("are two for wide characters, and none for marks on others", function()
+        for text, places in pairs {
+            [""] = 0, abc = 3, ["é"] = 1, ["e\204\129"] = 1, ["漢字"] = 4, ["한글"] = 4, ["ｆ"] = 2, ["…"] = 1,
+            ["✅"] = 2, ["⚡"] = 2, ["🟢"] = 2, ["🪐"] = 2, ["👍"] = 2, ["→"] = 1, ["สวัสดี"] = 4, ["שָׁלוֹם"] = 4,
+        } do
+            assert.equal(places, width(text), text)
+        end
+    end)
+end)
+
 describe("the statements of a script", function()
     local split = require("tidepool.cli.sql").split
 
