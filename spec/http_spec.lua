@@ -473,6 +473,40 @@ describe("maintenance", function()
         assert.same({}, by_name(answer, "index"), "what is as small as it can be is left alone")
     end)
 
+    -- The database, whose connections wait less long for locks while maintenance has them.
+    local function impatient()
+        local function wrap(real, own)
+            return setmetatable(own, { __index = function(_, name)
+                return function(_, ...) return real[name](real, ...) end
+            end })
+        end
+        return wrap(db, { with = function(_, fn, options)
+            return db:with(function(conn)
+                return fn(wrap(conn, {
+                    script = function(_, text) return conn:script((text:gsub("'10s'", "100"))) end,
+                }))
+            end, options)
+        end })
+    end
+
+    it("gives up what is locked, and tells what became of the rest", function()
+        assert(db:script [[create table free (id int primary key); create table locked (id int);
+            create index locked_broken on locked (id);
+            update pg_index set indisvalid = false where indexrelid = 'locked_broken'::regclass]])
+        local other = closing(open { url = server.url { database = "http_maintenance" } })
+        other:transaction(function(tx)
+            assert(tx:exec "drop index locked_broken")
+            local status, answer = act(impatient(), "optimizeStorage")
+            assert.equal(500, status)
+            local tables = by_name(answer, "table")
+            assert.equal("done", tables["public.free"])
+            assert.equal("failed", tables["public.locked"])
+            assert.equal("failed", by_name(answer, "index")["public.locked_broken"])
+            return nil, "undone"
+        end)
+        assert(db:script "drop table free; drop table locked")
+    end)
+
     it("is done by one at a time", function()
         local other = closing(open { url = server.url { database = "http_maintenance" } })
         other:with(function(conn)

@@ -19,19 +19,19 @@ select d.datname as "name", pg_database_size(d.datid) as "sizeBytes", d.numbacke
     ]] .. MOMENT:format "d.stats_reset" .. [[ as "statsReset", current_setting('server_version') as "serverVersion"
 from pg_stat_database d where d.datname = current_database()]]
 
--- To take a size the server waits for the relation's lock, so it is not taken of what somebody has locked exclusively
--- (ALTER TABLE, VACUUM FULL, REINDEX) or waits to.
-local LOCKED = [[any (array(select relation from pg_locks where locktype = 'relation' and mode = 'AccessExclusiveLock'
+--- To take a size the server waits for the relation's lock, so it is not taken of what somebody has locked exclusively
+-- (ALTER TABLE, VACUUM FULL, REINDEX) or waits to: an oid is "= " this.
+M.LOCKED = [[any (array(select relation from pg_locks where locktype = 'relation' and mode = 'AccessExclusiveLock'
     and database = (select oid from pg_database where datname = current_database())))]]
 
 -- The size of an index, or null.
-local INDEX_BYTES = "case when not s.indexrelid = " .. LOCKED
+local INDEX_BYTES = "case when not s.indexrelid = " .. M.LOCKED
     .. " then pg_relation_size(s.indexrelid) end as \"bytes\""
 
 -- The size of a relation is a look at its files; the server takes it behind the limit, of those that are shown only.
 local TABLES = [[
-select s.schemaname || '.' || s.relname as key, case when not s.relid = ]] .. LOCKED .. [[ and not exists (
-        select from pg_index i where i.indrelid = s.relid and i.indexrelid = ]] .. LOCKED .. [[)
+select s.schemaname || '.' || s.relname as key, case when not s.relid = ]] .. M.LOCKED .. [[ and not exists (
+        select from pg_index i where i.indrelid = s.relid and i.indexrelid = ]] .. M.LOCKED .. [[)
     then pg_total_relation_size(s.relid) end as "totalBytes",
     s.n_live_tup as "liveRows", s.n_dead_tup as "deadRows", s.seq_scan as "sequentialScans",
     s.seq_tup_read as "sequentialRowsRead", coalesce(s.idx_scan, 0) as "indexScans",
