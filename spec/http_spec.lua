@@ -282,6 +282,33 @@ describe("the metrics", function()
         assert.equal(0, away:stats().acquires)
     end)
 
+    it("never go back to those of one process while those of all cannot be had", function()
+        local name = ("http_spec-%d"):format(os.time() % 100000)
+        local path = ("/dev/shm/tidepool-%s-%s+stats"):format((server.sh "id -u":gsub("%s", "")), name)
+        local function spoil()
+            os.remove(path)
+            server.sh("touch " .. path .. " && chmod 666 " .. path)
+        end
+        finally(function() os.remove(path) end)
+        local function open_sharing()
+            local db = closing(open { stats = { shared = true }, pool = { min = 0, max = 1, budget = name } })
+            assert(db:value "select 1")
+            return db
+        end
+        spoil()
+        local alone = open_sharing()
+        assert.equal(200, (get(alone, "/metrics")), "then it has none but its own")
+        os.remove(path)
+        local db = open_sharing()
+        assert.equal(200, (get(db, "/metrics")))
+        spoil()
+        local status, headers = get(db, "/metrics")
+        assert.same({ 503, "1" }, { status, headers["retry-after"] })
+        assert.equal(200, (get(db, "/tidepool/data.json")))
+        os.remove(path)
+        assert.equal(200, (get(db, "/metrics")))
+    end)
+
     it("are accepted by promtool", function()
         if not promtool then
             return pending "promtool is not installed (spec/support/deps.sh prometheus)"

@@ -161,10 +161,15 @@ end
 
 --- GET /metrics
 function M.scrape(db, request)
+    local stats, err = figures.exact(db)
+    if not stats then
+        return answer.failure(503, "the totals of all processes are not to be had: " .. err.kind,
+            { ["retry-after"] = "1" })
+    end
     local open = (request.headers.accept or ""):find("application/openmetrics-text", 1, true) ~= nil
     local kind = open and "application/openmetrics-text; version=1.0.0; charset=utf-8"
         or "text/plain; version=0.0.4; charset=utf-8"
-    return answer.text(200, kind, M.text(db, figures.of(db), open))
+    return answer.text(200, kind, M.text(db, stats, open))
 end
 
 return M
