@@ -182,6 +182,9 @@ describe("tidepool query", function()
     it("prints lines with tabs as COPY does", function()
         assert.equal('id\tname\tamount\tfine\n1\tAda "A"\t1.50\tt\n20\t\\N\t-3\tf\n300\ta,b\\n\\tc\\\\\t\\N\t\\N\n',
             good { "query", "--format", "tsv", ROWS })
+        local controls = [[select string_agg(chr(i), '') from generate_series(1, 31) i]]
+        assert.equal(server.psql("copy (" .. controls .. ") to stdout") .. "\n",
+            good { "query", "--format", "tsv", "--no-header", controls })
     end)
 
     it("prints JSON: numbers, booleans, JSON and arrays as what they are", function()
