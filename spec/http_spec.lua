@@ -282,6 +282,25 @@ describe("the metrics", function()
         assert.equal(0, away:stats().acquires)
     end)
 
+    it("say that the database is up when any process that shares them is connected", function()
+        local name = ("http_up-%d"):format(os.time() % 100000)
+        local function open_sharing(url)
+            return closing(open { url = url or server.url(), stats = { shared = true },
+                pool = { min = 0, max = 1, budget = name } })
+        end
+        local function up(db)
+            return tonumber((select(3, get(db, "/metrics")):match "\ntidepool_up{[^}]*} (%d)"))
+        end
+        local idle, busy = open_sharing(), open_sharing()
+        assert.same({ 0, 0 }, { up(idle), up(busy) })
+        assert(busy:value "select 1")
+        assert.equal(1, up(busy))
+        assert.is_true(server.wait(function() return up(idle) == 1 end, 3000))
+        local away = open_sharing "postgresql://u@127.0.0.1:1/db"
+        assert.is_nil((away:value "select 1"))
+        assert.equal(0, up(away), "what it knows itself counts")
+    end)
+
     it("never go back to those of one process while those of all cannot be had", function()
         local name = ("http_spec-%d"):format(os.time() % 100000)
         local path = ("/dev/shm/tidepool-%s-%s+stats"):format((server.sh "id -u":gsub("%s", "")), name)

@@ -200,6 +200,9 @@ describe("tidepool serve", function()
             end
         end
         assert.equal('it"s \\ here', core.json_decode((server.sh("curl -s " .. url .. "/health"))).service)
+        assert.is_true(server.wait(function()
+            return server.sh("curl -s " .. url .. "/metrics"):find "\ntidepool_up{[^}]*} 1\n" ~= nil
+        end), "though nobody has asked for more")
         assert.matches("healthy", server.sh("curl -s " .. url .. "/api/db/health"))
         local answer = server.sh("curl -s -H 'authorization: Bearer Zweig-1913' -d '{\"action\":\"createIndexes\"}' "
             .. url .. "/api/db/maintenance")

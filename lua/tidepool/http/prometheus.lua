@@ -128,9 +128,18 @@ function Writer:histogram(row, latency)
     self:sample(row[2] .. "_count", latency.count)
 end
 
+-- What others have connected counts where this process has not tried yet, so that it does not matter which is asked.
+local function is_up(db, stats)
+    local state = db:state()
+    if state.state == "starting" then
+        return stats.total_connections > 0 and stats.breaker ~= "open"
+    end
+    return state.is_connected
+end
+
 function Writer:connections(db, stats)
     self:family("gauge", "up", "Whether the database can be reached, as far as the pool knows.")
-    self:sample("up", db:is_connected() and 1 or 0)
+    self:sample("up", is_up(db, stats) and 1 or 0)
     self:family("gauge", "connections", "Connections by state.")
     for _, state in ipairs(states) do
         self:sample("connections", stats[state[1]], "state", state[2])

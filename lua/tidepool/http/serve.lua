@@ -309,6 +309,8 @@ function M.answer(options)
         if not db then
             error(tostring(err)) -- nginx logs it and answers 500
         end
+        -- Nobody else uses this pool, and it connects when it is used: else all it could tell is that nobody has tried.
+        ngx.timer.at(0, function() db:ping() end)
     end
     options.token = variable(TOKEN)
     return require "tidepool.http".nginx(db, options)
