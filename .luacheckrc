@@ -6,6 +6,7 @@ files["lua/bin/tidepool"] = { std = "min" }
 files["lua/tidepool/compat.lua"] = { std = "max" }
 files["lua/tidepool/await/*.lua"] = { std = "min", read_globals = { "ngx" } }
 files["lua/tidepool/http/nginx.lua"] = { std = "min", globals = { "ngx" } }
+files["lua/tidepool/http/serve.lua"] = { std = "min", read_globals = { "ngx" } }
 files["spec/support/portable.lua"] = { std = "max" }
 files["spec/**/*_spec.lua"] = { std = "min+busted" }
 local only_5_4 = {

@@ -6,7 +6,7 @@ local tidepool = require "tidepool"
 -- A sink gets each entry of the log; without one, entries are lines on standard error. The values of
 -- parameters are never logged.
 local function sink(level, message, fields)
-    print(("log    %s: %s: %s"):format(level, message, fields.sql or fields.message or ""))
+    print(("log    %s: %s: %s"):format(level, message, fields.sql or fields.reason or ""))
 end
 
 local db <close> = assert(tidepool.open {

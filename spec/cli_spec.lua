@@ -86,9 +86,9 @@ local function end_all()
 end
 
 -- Starts it with its output in a pipe.
-local function start(words)
+local function start(words, environment)
     local pipe = assert(io.popen(("bash -c %s 2>/dev/null"):format(quote(
-        ("set -m; %s 2>&1 </dev/null & echo $!; wait $!; echo code $?"):format(command(words))))))
+        ("set -m; %s 2>&1 </dev/null & echo $!; wait $!; echo code $?"):format(command(words, environment))))))
     local handle = { pid = pipe:read "*l" }
     started[handle.pid] = true
     function handle.line() return pipe:read "*l" end
@@ -129,6 +129,7 @@ portable.only_5_4("what is printed is the same on each", function()
                 {}, { "quer" }, { "query" }, { "query", "--format", "xml", "select 1" }, { "ping", "-c", "0" },
                 { "query", "--timeout", "soon", "select 1" }, { "query", "--file", "/nonexistent.sql" },
                 { "query", "select 1; select $1", "2" }, { "ping", "--url", "mysql://x/y" },
+                { "serve", "--port", "70000" }, { "serve", "--host", "a b" }, { "serve", "--url", "mysql://x/y" },
             } do
                 local output, code, errors = run(words)
                 assert.equal("", output)
@@ -181,6 +182,9 @@ describe("tidepool query", function()
     it("prints lines with tabs as COPY does", function()
         assert.equal('id\tname\tamount\tfine\n1\tAda "A"\t1.50\tt\n20\t\\N\t-3\tf\n300\ta,b\\n\\tc\\\\\t\\N\t\\N\n',
             good { "query", "--format", "tsv", ROWS })
+        local controls = [[select string_agg(chr(i), '') from generate_series(1, 31) i]]
+        assert.equal(server.psql("copy (" .. controls .. ") to stdout") .. "\n",
+            good { "query", "--format", "tsv", "--no-header", controls })
     end)
 
     it("prints JSON: numbers, booleans, JSON and arrays as what they are", function()
@@ -242,6 +246,12 @@ describe("tidepool query", function()
         assert.truthy(errors:find("\nline 1: select '漢', nonsense\n" .. (" "):rep(21) .. "^\n", 1, true), errors)
     end)
 
+    it("shows what else the server says of an error, once", function()
+        local _, _, errors = run { "query",
+            "do $$ begin raise exception 'no' using detail = 'Of it.', hint = 'Try.'; end $$" }
+        assert.matches("raise_exception%): no\ndetail: Of it%.\nhint: Try%.\nwhere: ", errors)
+    end)
+
     it("ends with 3 where nothing can be connected to, and names no password", function()
         local url = "postgresql://me:s3cretword@127.0.0.1:1/x"
         local _, code, errors = run { "query", "--url", url, "select 1" }
@@ -281,9 +291,11 @@ describe("tidepool query", function()
     end)
 
     it("says that the output could not be written", function()
-        local output, code = server.sh(command { "query", "select 1" } .. " >/dev/full")
-        assert.equal(5, code)
-        assert.truthy(output:find("cannot write the output", 1, true), output)
+        for _, words in ipairs { { "query", "select 1" }, { "--help" }, { "query", "--help" } } do
+            local output, code = server.sh(command(words) .. " >/dev/full")
+            assert.equal(5, code, words[1])
+            assert.truthy(output:find("cannot write the output", 1, true), output)
+        end
     end)
 
     for _, format in ipairs { "csv", "table" } do
@@ -498,6 +510,37 @@ describe("tidepool listen", function()
         local handle = listening(start { "listen", "cli_a" })
         handle.signal "INT"
         assert.equal(130, select(2, handle.finish()))
+    end)
+end)
+
+describe("tidepool serve", function()
+    after_each(end_all)
+
+    it("is ended by a signal that comes before nginx runs", function()
+        local folder = server.sh "mktemp -d":gsub("%s", "")
+        finally(function() server.sh("rm -rf " .. folder) end)
+        local program = assert(io.open(folder .. "/openresty", "w"))
+        program:write("#!/bin/sh\n", 'case $1 in -V) echo >"$0.asked"; sleep 1; ',
+            'echo "nginx version: --add-module=lua";; *) exec sleep 60;; esac\n')
+        program:close()
+        server.sh(("chmod 755 %s/openresty"):format(folder))
+        local handle = start({ "serve" }, { PATH = folder .. ":" .. os.getenv "PATH", TMPDIR = folder })
+        assert.is_true(server.wait(function() return io.open(folder .. "/openresty.asked") ~= nil end, 5000))
+        handle.signal "TERM"
+        assert.equal(143, select(2, handle.finish()))
+    end)
+end)
+
+describe("the places that a text takes", function()
+    local width = require("tidepool.cli.text").width
+
+    it("are two for wide characters, and none for marks on others", function()
+        for text, places in pairs {
+            [""] = 0, abc = 3, ["é"] = 1, ["e\204\129"] = 1, ["漢字"] = 4, ["한글"] = 4, ["ｆ"] = 2, ["…"] = 1,
+            ["✅"] = 2, ["⚡"] = 2, ["🟢"] = 2, ["🪐"] = 2, ["👍"] = 2, ["→"] = 1, ["สวัสดี"] = 4, ["שָׁלוֹם"] = 4,
+        } do
+            assert.equal(places, width(text), text)
+        end
     end)
 end)
 

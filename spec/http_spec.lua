@@ -91,6 +91,27 @@ describe("tidepool.http", function()
         assert.equal("the server's statistics are not to be had: connection", failure.error)
     end)
 
+    it("answers /api/db/metrics also while tables and indexes are locked, without their sizes", function()
+        server.psql "create database http_locked"
+        finally(function() server.psql "drop database http_locked with (force)" end)
+        local db = closing(open { url = server.url { database = "http_locked" } })
+        assert(db:script [[create table locked_thing (id int); create table free_thing (id int primary key);
+            create table indexed_thing (id int); create index locked_index on indexed_thing (id)]])
+        db:transaction(function(tx)
+            assert(tx:script "lock table locked_thing; reindex index locked_index")
+            local body, status = get_json(db, "/api/db/metrics")
+            assert.equal(200, status)
+            local tables, indexes = body.databasePerformance.tables, body.databasePerformance.indexes
+            assert.equal(core.null, tables["public.locked_thing"].totalBytes)
+            assert.equal(core.null, tables["public.indexed_thing"].totalBytes)
+            assert.equal(core.null, indexes["public.locked_index"].bytes)
+            assert.equal(core.null, body.databasePerformance.unusedIndexes[1].bytes)
+            assert.equal(8192, tables["public.free_thing"].totalBytes)
+            assert.equal(8192, indexes["public.free_thing_pkey"].bytes)
+            return true
+        end)
+    end)
+
     it("has everything below a prefix and below /tidepool, and nothing anywhere else", function()
         local db = closing(open())
         for _, path in ipairs { "/health", "/tidepool/health", "/tidepool/metrics", "/tidepool/api/db/health",
@@ -176,6 +197,11 @@ describe("the data of the page", function()
             assert.equal("degraded", data.health.status)
             assert.equal(1, data.stats.active_connections)
         end)
+        local suspended = closing(open { pool = { min = 0, max = 1, acquire_timeout_ms = 9000 } })
+        suspended:suspend()
+        local began = server.now()
+        assert.equal("degraded", get_json(suspended, "/tidepool/data.json").health.status)
+        assert.is_true(server.now() - began < 4000, "nobody is waited for")
         local away = closing(open { url = "postgresql://u@127.0.0.1:1/db" })
         local data, status = get_json(away, "/tidepool/data.json", { health_timeout_ms = 100 })
         assert.same({ 200, "unhealthy", "connection" }, { status, data.health.status, data.health.error.kind })
@@ -254,6 +280,52 @@ describe("the metrics", function()
         assert.equal(200, status)
         assert.matches('tidepool_up{pool="db"} 0\n', body)
         assert.equal(0, away:stats().acquires)
+    end)
+
+    it("say that the database is up when any process that shares them is connected", function()
+        local name = ("http_up-%d"):format(os.time() % 100000)
+        local function open_sharing(url)
+            return closing(open { url = url or server.url(), stats = { shared = true },
+                pool = { min = 0, max = 1, budget = name } })
+        end
+        local function up(db)
+            return tonumber((select(3, get(db, "/metrics")):match "\ntidepool_up{[^}]*} (%d)"))
+        end
+        local idle, busy = open_sharing(), open_sharing()
+        assert.same({ 0, 0 }, { up(idle), up(busy) })
+        assert(busy:value "select 1")
+        assert.equal(1, up(busy))
+        assert.is_true(server.wait(function() return up(idle) == 1 end, 3000))
+        local away = open_sharing "postgresql://u@127.0.0.1:1/db"
+        assert.is_nil((away:value "select 1"))
+        assert.equal(0, up(away), "what it knows itself counts")
+    end)
+
+    it("never go back to those of one process while those of all cannot be had", function()
+        local name = ("http_spec-%d"):format(os.time() % 100000)
+        local path = ("/dev/shm/tidepool-%s-%s+stats"):format((server.sh "id -u":gsub("%s", "")), name)
+        local function spoil()
+            os.remove(path)
+            server.sh("touch " .. path .. " && chmod 666 " .. path)
+        end
+        finally(function() os.remove(path) end)
+        local function open_sharing()
+            local db = closing(open { stats = { shared = true }, pool = { min = 0, max = 1, budget = name } })
+            assert(db:value "select 1")
+            return db
+        end
+        spoil()
+        local alone = open_sharing()
+        assert.equal(200, (get(alone, "/metrics")), "then it has none but its own")
+        os.remove(path)
+        local db = open_sharing()
+        assert.equal(200, (get(db, "/metrics")))
+        spoil()
+        local status, headers = get(db, "/metrics")
+        assert.same({ 503, "1" }, { status, headers["retry-after"] })
+        assert.equal(200, (get(db, "/tidepool/data.json")))
+        os.remove(path)
+        assert.equal(200, (get(db, "/metrics")))
     end)
 
     it("are accepted by promtool", function()
@@ -445,6 +517,40 @@ describe("maintenance", function()
         assert.is_true(db:value "select indisvalid from pg_index where indexrelid = 'bloated_broken'::regclass")
         answer = select(2, act(db, "optimizeStorage"))
         assert.same({}, by_name(answer, "index"), "what is as small as it can be is left alone")
+    end)
+
+    -- The database, whose connections wait less long for locks while maintenance has them.
+    local function impatient()
+        local function wrap(real, own)
+            return setmetatable(own, { __index = function(_, name)
+                return function(_, ...) return real[name](real, ...) end
+            end })
+        end
+        return wrap(db, { with = function(_, fn, options)
+            return db:with(function(conn)
+                return fn(wrap(conn, {
+                    script = function(_, text) return conn:script((text:gsub("'10s'", "100"))) end,
+                }))
+            end, options)
+        end })
+    end
+
+    it("gives up what is locked, and tells what became of the rest", function()
+        assert(db:script [[create table free (id int primary key); create table locked (id int);
+            create index locked_broken on locked (id);
+            update pg_index set indisvalid = false where indexrelid = 'locked_broken'::regclass]])
+        local other = closing(open { url = server.url { database = "http_maintenance" } })
+        other:transaction(function(tx)
+            assert(tx:exec "drop index locked_broken")
+            local status, answer = act(impatient(), "optimizeStorage")
+            assert.equal(500, status)
+            local tables = by_name(answer, "table")
+            assert.equal("done", tables["public.free"])
+            assert.equal("failed", tables["public.locked"])
+            assert.equal("failed", by_name(answer, "index")["public.locked_broken"])
+            return nil, "undone"
+        end)
+        assert(db:script "drop table free; drop table locked")
     end)
 
     it("is done by one at a time", function()

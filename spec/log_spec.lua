@@ -202,6 +202,16 @@ describe("the plan of a slow query", function()
         assert.is_nil(db:_state().explaining)
     end)
 
+    it("comes though the next call is long in coming, and what it waits for is no slow query", function()
+        local db, lines = closing(open_explaining())
+        assert(db:query("select pg_sleep($1)", 0.11))
+        server.sleep(1200) -- longer than a plan may take
+        assert.is_true(server.wait(function() return #lines > 1 or not db:query "select 1" end, 3000))
+        assert.equal("plan of a slow query", lines[2].message)
+        assert.equal(lines[2].fields.plan, db:slow_queries()[1].plan)
+        assert.same({ 2, 0 }, { #lines, db:stats().query_failures })
+    end)
+
     for _, await in ipairs { "blocking", "default" } do
         it("is that of any parameters, where there are some (" .. await .. ")", function()
             local db = closing(open_explaining { await = await == "blocking" and await or nil })
@@ -269,7 +279,7 @@ describe("the log of connections", function()
         assert.equal(2, #lines)
         assert.equal("connection connect", lines[1].message)
         assert.equal("connection remove", lines[2].message)
-        assert.equal("pool_closed", lines[2].fields.message)
+        assert.equal("pool_closed", lines[2].fields.reason)
         assert.is_true(lines[1].fields.backend_pid > 0)
     end)
 
@@ -347,6 +357,18 @@ describe("a sink", function()
         assert.same({ "a\nb", 5, tidepool.null }, lines[2].values)
         assert.equal("warning", lines[3].level)
         assert.equal(0, lines[3].parameters)
+    end)
+
+    it("has each name once in a JSON object, also of connections", function()
+        local output = child.run([[
+            local db = require "tidepool".open { url = arg[1], log = { queries = false, format = "json",
+                connections = true } }
+            db:query "select 1"
+            db:close()
+        ]], {}, { server.url() })
+        local reason = output:match('^{"time":"[^"]*","level":"info","message":"connection connect",'
+            .. '"backend_pid":%d+,"reason":"([^"]*)"}\n')
+        assert.equal("connected", reason, output)
     end)
 
     it("has to be a function or a name that there is", function()

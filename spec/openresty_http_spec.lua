@@ -200,6 +200,9 @@ describe("tidepool serve", function()
             end
         end
         assert.equal('it"s \\ here', core.json_decode((server.sh("curl -s " .. url .. "/health"))).service)
+        assert.is_true(server.wait(function()
+            return server.sh("curl -s " .. url .. "/metrics"):find "\ntidepool_up{[^}]*} 1\n" ~= nil
+        end), "though nobody has asked for more")
         assert.matches("healthy", server.sh("curl -s " .. url .. "/api/db/health"))
         local answer = server.sh("curl -s -H 'authorization: Bearer Zweig-1913' -d '{\"action\":\"createIndexes\"}' "
             .. url .. "/api/db/maintenance")
@@ -213,11 +216,24 @@ describe("tidepool serve", function()
         assert.equal("", content "output")
     end)
 
+    it("takes no request for another name on any address of the loopback", function()
+        local serve = require "tidepool.http.serve"
+        local function text_of(host)
+            return serve.configuration({ host = host }, { modules = "", path = "", cpath = "", user = "" })
+        end
+        for _, host in ipairs { "127.0.0.1", "127.0.0.2", "::1", "localhost" } do
+            assert.truthy(text_of(host):find("return 421", 1, true), host)
+        end
+        assert.truthy(text_of "127.0.0.2":find("server_name 127.0.0.1 localhost [::1] 127.0.0.2;", 1, true))
+        assert.falsy(text_of "0.0.0.0":find("return 421", 1, true))
+    end)
+
     it("says why it cannot", function()
         local serve = require "tidepool.http.serve"
         assert.same({ nil, "port must be a whole number from 1 to 65535" }, { serve.run { port = 70000 } })
         assert.matches("host must be a name", select(2, serve.run { host = "x; evil" }))
         assert.matches("nginx is not installed", select(2, serve.run { nginx = "/bin/false" }))
+        assert.matches("must begin with postgresql", select(2, serve.run { url = "http://x/y" }))
         assert.has_error(function() serve.run { prot = 5 } end)
     end)
 end)

@@ -154,6 +154,37 @@ describe("statistics of several processes", function()
         end
     end)
 
+    it("have what happens where nothing is lent: callers that give up, calls that fail fast, listeners", function()
+        local name = new_name()
+        local asker, suspended, listening = open(name), open(name), open(name)
+        local away = open(name, { url = "postgresql://u@127.0.0.1:1/db", breaker = { failures = 1 },
+            retry = { base_ms = 30000, max_ms = 30000 } })
+        local function comes(field, wanted)
+            assert.is_true(server.wait(function() return shared(asker)[field] == wanted end, 3000),
+                ("%s: %s, not %s"):format(field, shared(asker)[field], wanted))
+        end
+        suspended:suspend()
+        assert.equal("pool_timeout", select(2, suspended:acquire(300)).kind)
+        comes("acquire_timeouts", 1)
+        comes("waiting_requests", 0)
+
+        assert.equal("connection", select(2, away:value "select 1").kind)
+        comes("connect_failures", 1)
+        server.sleep(450) -- the time that it takes to fall asleep
+        for _ = 1, 5 do away:value "select 1" end
+        assert.is_true(away:stats().fail_fast >= 5)
+        comes("fail_fast", away:stats().fail_fast)
+
+        local listener = assert(listening:listen "stats_shared")
+        comes("listeners", 1)
+        asker:notify("stats_shared", "x")
+        comes("notifications", 1)
+        listener:close()
+        comes("listeners", 0)
+        listening:close()
+        assert.equal(1, shared(asker).notifications)
+    end)
+
     test_fork("begin anew in a forked child", function()
         local name = new_name()
         local db = open(name)

@@ -12,7 +12,7 @@
 #include "shm.h"
 
 /* The last digits change with the layout. */
-#define MAGIC UINT64_C(0x7469646573740001)
+#define MAGIC UINT64_C(0x7469646573740002)
 
 enum { ENTRY_FREE, ENTRY_LIVE };
 

@@ -32,6 +32,7 @@ enum tp_gauge {
     TP_GAUGE_LIMIT,
     TP_GAUGE_OPEN,      /* breakers */
     TP_GAUGE_HALF_OPEN, /* the same */
+    TP_GAUGE_LISTENERS,
     TP_GAUGES
 };
 

@@ -87,6 +87,14 @@ int tp__listen_count_locked(const tp_pool *pool)
     return pool->listening != NULL ? pool->listening->count : 0;
 }
 
+bool tp__listen_has_begun(tp_pool *pool)
+{
+    pthread_mutex_lock(&pool->lock);
+    bool has = pool->listening != NULL;
+    pthread_mutex_unlock(&pool->lock);
+    return has;
+}
+
 void tp__listen_free(tp_pool *pool)
 {
     free(pool->listening);
@@ -136,6 +144,7 @@ void tp__listener_end_locked(struct tp_listener *listener, enum tp_status status
     listener->status = status;
     tp__list_remove(&listener->link);
     listener->pool->listening->count--;
+    listener->pool->stirred = true;
     unsubscribe(listener);
     tp__listener_clear_locked(listener);
     tp__listener_tell_all_locked(listener);
@@ -237,6 +246,7 @@ static enum tp_status begin_locked(struct tp_listener *listener, const struct tp
     listener->status = TP_OK;
     listener->established = tp__listener_is_heard_locked(listener); /* need not wait */
     tp__list_push_back(&listening->listeners, &listener->link);
+    pool->stirred = true;
     if (listening->count++ == 0 && listening->state == TP_LISTENING_OFF)
         tp__error_clear(&listening->last_error); /* of those who listened before */
     return TP_OK;

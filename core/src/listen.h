@@ -30,6 +30,8 @@ void tp__listen_shut_locked(tp_pool *pool, const struct tp_share *share);
 /* Has somebody who waits for a notification step, since a password is missing. */
 void tp__listen_ask_locked(tp_pool *pool);
 int tp__listen_count_locked(const tp_pool *pool);
+/* Whether anybody listens, or ever has. */
+bool tp__listen_has_begun(tp_pool *pool);
 /* The pool is freed; nobody listens any more. */
 void tp__listen_free(tp_pool *pool);
 /* In a child of fork: all of it is the parent's. */

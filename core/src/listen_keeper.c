@@ -203,6 +203,7 @@ static int hand_out(tp_pool *pool)
     for (struct tp_message *message = batch.first; message != NULL; message = message->next)
         heard += hand_out_locked(listening, message);
     tp__add(&pool->tally.counts.notifications, heard);
+    pool->stirred = true;
     if (batch.lost)
         gap_for_all_locked(listening);
     pthread_mutex_unlock(&pool->lock);

@@ -109,6 +109,7 @@ static void leave_queue_locked(tp_pool *pool, struct tp_waiter *waiter)
     tp__list_remove(&waiter->link);
     waiter->queued = false;
     pool->waiting--;
+    pool->stirred = true;
 }
 
 void tp__waiter_tell_locked(struct tp_waiter *waiter)

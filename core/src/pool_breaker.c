@@ -172,6 +172,7 @@ bool tp__breaker_refuses_locked(tp_pool *pool, bool patient, int64_t now)
 {
     if (is_hopeless(pool, now) && (pool->breaker.for_good || !patient)) {
         tp__add(&pool->tally.counts.fail_fast, 1);
+        pool->stirred = true;
         return true;
     }
     pool->breaker.asked = true;

@@ -2,6 +2,7 @@
 
 #include <string.h>
 
+#include "listen.h"
 #include "pool_budget.h"
 #include "pool_stats.h"
 
@@ -26,15 +27,17 @@ static void set_gauges(const struct tp_stats *now, int gauges[TP_GAUGES])
     gauges[TP_GAUGE_LIMIT] = now->limit;
     gauges[TP_GAUGE_OPEN] = now->breaker == TP_BREAKER_OPEN;
     gauges[TP_GAUGE_HALF_OPEN] = now->breaker == TP_BREAKER_HALF_OPEN;
+    gauges[TP_GAUGE_LISTENERS] = now->listeners;
 }
 
 /* Whoever only asks is not one of those that are counted. */
-static bool has_counted(const struct tp_tally *tally)
+static bool has_counted(tp_pool *pool, const struct tp_tally *tally)
 {
     const struct tp_pool_counts *counts = &tally->counts;
     return tp__read(&tally->leases.counts.acquires) > 0 || tp__read(&counts->connects) > 0 ||
            tp__read(&counts->connect_failures) > 0 || tp__read(&counts->acquire_timeouts) > 0 ||
-           tp__read(&counts->acquire_cancels) > 0 || tp__read(&counts->fail_fast) > 0;
+           tp__read(&counts->acquire_cancels) > 0 || tp__read(&counts->fail_fast) > 0 ||
+           tp__listen_has_begun(pool);
 }
 
 /* *now, which may be NULL, gets what is so now. */
@@ -48,7 +51,7 @@ static enum tp_status publish(tp_pool *pool, struct tp_stats *now, struct tp_err
     tp__pool_sum(pool, &own.tally);
     tp__pool_report_now(pool, now);
     set_gauges(now, own.gauges);
-    return has_counted(&own.tally) ? tp__ledger_publish(pool->ledger, &own, err) : TP_OK;
+    return has_counted(pool, &own.tally) ? tp__ledger_publish(pool->ledger, &own, err) : TP_OK;
 }
 
 /* Whoever asks is told when it does not work. */
@@ -100,6 +103,7 @@ static void take_gauges(const int gauges[TP_GAUGES], struct tp_stats *out)
     out->max = gauges[TP_GAUGE_MAX];
     out->min = gauges[TP_GAUGE_MIN];
     out->limit = gauges[TP_GAUGE_LIMIT];
+    out->listeners = gauges[TP_GAUGE_LISTENERS];
     out->breaker = gauges[TP_GAUGE_OPEN] > 0        ? TP_BREAKER_OPEN
                    : gauges[TP_GAUGE_HALF_OPEN] > 0 ? TP_BREAKER_HALF_OPEN
                                                     : TP_BREAKER_CLOSED;

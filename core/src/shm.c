@@ -93,6 +93,8 @@ static const char *what_is_wrong(int fd)
     return NULL;
 }
 
+static const char other_version[] = "it is of another version, which others use";
+
 static const char *map(struct tp_shm *shm, size_t size, uint64_t magic)
 {
     struct stat is;
@@ -107,10 +109,18 @@ static const char *map(struct tp_shm *shm, size_t size, uint64_t magic)
     _Atomic uint64_t *first = at;
     if (atomic_load(first) == 0) /* it has just been made */
         atomic_store(first, magic);
-    return atomic_load(first) == magic ? NULL : "it is of another version";
+    return atomic_load(first) == magic ? NULL : other_version;
 }
 
-/* Once more when the last one has removed the file between open and lock. */
+/* Nobody else has a place: it was left there, as by processes that were killed. */
+static bool is_abandoned(const struct tp_shm *shm)
+{
+    struct flock places = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = 1, .l_len = 0};
+    return fcntl(shm->fd, F_OFD_GETLK, &places) == 0 && places.l_type == F_UNLCK;
+}
+
+/* Once more when the last one has removed the file between open and lock, or when it is of another
+ * version of tidepool and nobody's any more. */
 static const char *open_current(struct tp_shm *shm, const char *path, size_t size, uint64_t magic)
 {
     for (int tries = 0; tries < 100; tries++) {
@@ -122,8 +132,12 @@ static const char *open_current(struct tp_shm *shm, const char *path, size_t siz
             return why;
         if (!tp__shm_lock(shm))
             return "its lock is not given back";
-        if (tp__shm_is_current(shm))
-            return map(shm, size, magic);
+        if (tp__shm_is_current(shm)) {
+            why = map(shm, size, magic);
+            if (why != other_version || !is_abandoned(shm))
+                return why;
+            (void)unlink(path);
+        }
         tp__shm_close(shm);
     }
     return "it is removed again and again";

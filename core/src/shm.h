@@ -26,8 +26,9 @@ struct tp_shm {
 
 /* Where the file of that name is. */
 void tp__shm_path(char out[TP_SHM_PATH_ROOM], const char *name);
-/* Opens the file, makes it if need be, maps so many bytes of it and takes the lock. NULL; or why
- * not, and it is closed. */
+/* Opens the file, makes it if need be, maps so many bytes of it and takes the lock. One with
+ * another `magic` is replaced, unless somebody has a place there. NULL; or why not, and it is
+ * closed. */
 const char *tp__shm_open(struct tp_shm *shm, const char *path, size_t size, uint64_t magic);
 void tp__shm_close(struct tp_shm *shm);
 /* False when it could not be had for a while: somebody was stopped in the middle. */

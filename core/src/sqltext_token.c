@@ -63,6 +63,27 @@ static void skip_string(struct tp_sql_reader *in, bool escapes)
     in->at += in->at < in->end;
 }
 
+/* Where a string goes on that has a quote before `in`: with a doubled quote, or behind the end of a
+ * line; else NULL. */
+static const char *goes_on(const struct tp_sql_reader *in)
+{
+    struct tp_sql_reader behind = *in;
+    skip_blanks(&behind);
+    bool quote = behind.at < behind.end && *behind.at == '\'';
+    size_t blanks = (size_t)(behind.at - in->at);
+    bool line = memchr(in->at, '\n', blanks) != NULL || memchr(in->at, '\r', blanks) != NULL;
+    return quote && (blanks == 0 || line) ? behind.at : NULL;
+}
+
+/* E'...' from the quote on: backslashes escape in all of its parts. */
+static void skip_escaped(struct tp_sql_reader *in)
+{
+    for (const char *part = in->at; part != NULL; part = goes_on(in)) {
+        in->at = part;
+        skip_string(in, true);
+    }
+}
+
 static void skip_quoted(struct tp_sql_reader *in)
 {
     const char *quote = memchr(in->at + 1, '"', (size_t)(in->end - in->at - 1));
@@ -158,7 +179,7 @@ struct tp_sql_token tp__sql_next_token(struct tp_sql_reader *in)
     token.len = (size_t)(in->at - token.text);
     if (token.kind == TP_TOKEN_WORD && token.len == 1 && (*token.text | 0x20) == 'e' &&
         in->at < in->end && *in->at == '\'') { /* E'...' */
-        skip_string(in, true);
+        skip_escaped(in);
         token.kind = TP_TOKEN_STRING;
         token.len = (size_t)(in->at - token.text);
     }

@@ -12,7 +12,7 @@ enum tp_sql_token_kind {
     TP_TOKEN_END,
     TP_TOKEN_WORD,   /* a keyword or a name */
     TP_TOKEN_QUOTED, /* "a name" */
-    TP_TOKEN_STRING, /* 'text', E'text', $tag$text$tag$; a doubled quote parts it in two */
+    TP_TOKEN_STRING, /* 'text', which a doubled quote parts in two, E'text', $tag$text$tag$ */
     TP_TOKEN_NUMBER,
     TP_TOKEN_PARAM, /* $1 */
     TP_TOKEN_SIGN   /* one byte of anything else, such as '(' */

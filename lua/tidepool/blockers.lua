@@ -4,11 +4,11 @@ local core = require "tidepool.core"
 
 local M = { methods = {} }
 
---- db:blockers(): asks the server.
--- @return a list of {pid =, blocked_by = {pids}, query =, wait_ms =, state =}, those that wait the longest first, or
--- nil and an error. Of texts only what comes before the first text constant is shown, and nothing of other roles'.
-function M.methods.blockers(db)
-    local rows, err = db:query { core.blocked_sql, idempotent = true }
+--- Asks the server.
+-- @param timeout_ms how long it may take, waiting for a connection included; nil: as long as any query
+-- @return as db:blockers()
+function M.ask(db, timeout_ms)
+    local rows, err = db:query { core.blocked_sql, idempotent = true, timeout_ms = timeout_ms }
     if not rows then
         return nil, err
     end
@@ -23,6 +23,13 @@ function M.methods.blockers(db)
         entry.blocked_by[#entry.blocked_by + 1] = row.by
     end
     return list
+end
+
+--- db:blockers(): asks the server.
+-- @return a list of {pid =, blocked_by = {pids}, query =, wait_ms =, state =}, those that wait the longest first, or
+-- nil and an error. Of texts only what comes before the first text constant is shown, and nothing of other roles'.
+function M.methods.blockers(db)
+    return M.ask(db)
 end
 
 return M

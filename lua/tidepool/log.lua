@@ -195,19 +195,20 @@ end
 
 local function on_query(state, settings)
     return function(sql, parameters, duration_ms, err, call, rows, command, whole)
+        local explaining = state.explaining -- a plan of an earlier query, so that nobody waits for that of his own
         call = call or new_call(sql, parameters)
         call.event, call.duration_ms, call.rows = "query_end", math.floor(duration_ms * 1000 + 0.5) / 1000, rows
         call.command, call.error = command, err
         if settings.repeats then
             repeats.note(state, settings, sql)
         end
-        if settings.slow_ms > 0 and duration_ms >= settings.slow_ms then
+        if settings.slow_ms > 0 and duration_ms >= settings.slow_ms and not slow.is_own() then
             on_slow(state, settings, call, whole)
         elseif settings.queries then
             state.logger:write("info", "query", fields_of(call))
         end
         events.emit(state, "query_end", call)
-        if state.explaining and settings.db[1] then
+        if explaining and settings.db[1] then
             slow.look(settings.db[1], state)
         end
     end
@@ -240,7 +241,7 @@ local function on_event(state, settings)
         end
         if first and settings.connections and logged[event.event] then
             state.logger:write(logged[event.event], "connection " .. event.event,
-                { message = event.message, backend_pid = event.backend_pid, code = event.code })
+                { reason = event.message, backend_pid = event.backend_pid, code = event.code })
         end
         events.emit(state, event.event, event)
     end

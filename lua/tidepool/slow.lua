@@ -1,8 +1,8 @@
 --- The slow queries of a database: the last ones, where the program made them, and their plans.
 --
 -- A plan is asked for on another connection, when one is idle, behind the back of the program: as a
--- task of its event loop, or where there is none in steps between its later calls. The statement
--- is never executed for it.
+-- task of its event loop, or where there is none after its later calls. The statement is never
+-- executed for it.
 -- @module tidepool.slow
 local await = require "tidepool.await"
 local compat = require "tidepool.compat"
@@ -86,7 +86,12 @@ end
 local function plan_of(db, sql, parameters)
     local plan, why
     local _, err = db:transaction(function(tx)
-        local version = tonumber(tx:value "show server_version_num") or 0
+        local said, failed = tx:value "show server_version_num"
+        local version = tonumber(said)
+        if not version then
+            why = failed
+            return nil, "undone"
+        end
         if parameters == 0 then
             plan, why = lines_of(tx:query { "explain (format text) " .. sql, as = "arrays" })
         elseif version >= 160000 then
@@ -107,6 +112,15 @@ local function finish(state, entry, sql, plan, err)
     })
 end
 
+-- The tasks that ask for plans.
+local own = setmetatable({}, { __mode = "k" })
+
+--- Whether the running task asks for a plan: what it has to wait for is no slow query of the program's.
+function M.is_own()
+    local co = compat.running()
+    return co ~= nil and own[co] == true
+end
+
 --- Has a slow query explained, if it is its turn.
 -- @param settings the log's: explain (percent) and db (weak)
 -- @param entry of M.note: gets the field plan
@@ -116,17 +130,15 @@ function M.explain(state, settings, sql, parameters, entry)
         or not is_planned(sql) or db:stats().idle_connections == 0 then
         return
     end
-    local task = await.apart(db, function()
+    state.explaining = await.apart(db, function()
+        own[compat.running()] = true
         local ok, plan, err = compat.pcall(plan_of, db, sql, parameters)
         finish(state, entry, sql, ok and plan or nil, ok and err or plan)
     end)
-    if not task() then
-        state.explaining = task
-        events.watch(db, state)
-    end
+    events.watch(db, state)
 end
 
---- Goes on with the plan that is under way, without waiting for it.
+--- Goes on with the plan that is under way, without waiting for more than some milliseconds.
 function M.look(db, state)
     local task = state.explaining
     if task then

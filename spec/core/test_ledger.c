@@ -5,6 +5,7 @@
 #include <stdint.h>
 
 #include <cmocka.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -307,6 +308,33 @@ static void totals_of_workers_end_with_the_process_that_started_them(void **stat
     assert_false(exists());
 }
 
+/* As an older or newer tidepool makes it. */
+static int open_of_another_version(void)
+{
+    const uint64_t magic = 1;
+    int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    assert_true(fd >= 0);
+    assert_int_equal(pwrite(fd, &magic, sizeof magic, 0), sizeof magic);
+    return fd;
+}
+
+static void a_file_of_another_version_is_replaced_when_nobody_uses_it(void **state)
+{
+    struct tp_error err;
+    struct tp_shm other = {.fd = open_of_another_version()};
+    (void)state;
+    assert_true(tp__shm_hold(&other, 7));
+    struct tp_ledger *ledger = tp__ledger_new(name);
+    assert_int_equal(tp__ledger_publish(ledger, &own, &err), TP_ERR_CONNECTION);
+    assert_non_null(strstr(err.message, "another version"));
+    assert_true(tp__shm_is_current(&other));
+    tp__shm_close(&other);
+    publish(ledger, 5);
+    assert_int_equal(read_queries(ledger), 5);
+    tp__ledger_free(ledger);
+    assert_false(exists());
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -318,6 +346,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(whoever_only_reads_leaves_nothing_behind, begin, end),
         cmocka_unit_test_setup_teardown(a_child_of_fork_begins_anew, begin, end),
         cmocka_unit_test_setup_teardown(a_file_of_somebody_elses_is_refused, begin, end),
+        cmocka_unit_test_setup_teardown(a_file_of_another_version_is_replaced_when_nobody_uses_it,
+                                        begin, end),
         cmocka_unit_test_setup_teardown(totals_never_go_back_whoever_is_killed, begin, end),
         cmocka_unit_test_setup_teardown(workers_leave_their_totals_to_their_successors, begin, end),
         cmocka_unit_test_setup_teardown(totals_of_workers_end_with_the_process_that_started_them,

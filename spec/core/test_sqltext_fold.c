@@ -20,6 +20,9 @@ static const char *const pairs[][2] = {
     {" -- nothing\n;", ""},
     /* constants of all kinds */
     {"select 'it''s', 'a'\n'b', E'\\'', e'x', $$ a 'b' $$, $t$ $$ $t$", "select ?, ?, ?, ?, ?, ?"},
+    {"select E'it''s \\'no\\' name', E'a' -- b\n '\\'c' \n'd\\'e', 'f'\n'\\', E'g' , 'h'",
+     "select ?, ?, ?, ?, ?"},
+    {"select E'a''b\\'", "select ?"},
     {"select B'1', X'1F', N'a', U&'\\0041', b'0', 0x1F, 1_000, 0b11",
      "select ?, ?, ?, ?, ?, ?, ?, ?"},
     {"select 1.5, .5, 1., 1e5, 1.5E-5, 1e+5", "select ?, ?, ?, ?, ?, ?"},

@@ -240,8 +240,18 @@ end
 
 -- ---------------------------------------------------------------------- apart
 
+-- How long each answer of the server is waited for by who finds the time to go on with what is done apart. Its
+-- deadlines pass while nobody does, so most of it should be done at once: this is more than a server nearby takes.
+local PATIENCE_S = 0.01
+
 -- Whoever does something apart is gone on with when somebody finds the time.
-local between_calls = { name = "between calls", wait = coroutine.yield, spawn = function(fn) fn() end }
+local between_calls = { name = "between calls", spawn = function(fn) fn() end }
+
+function between_calls.wait(fd, seconds)
+    if not core.console.wait(fd, math.min(seconds or PATIENCE_S, PATIENCE_S)) then
+        coroutine.yield()
+    end
+end
 
 -- Goes on with a coroutine on its own hub; true when it has ended.
 local function step_apart(db, hub, co)
@@ -265,13 +275,14 @@ end
 -- a bit at a time.
 -- @param db the database that it uses
 -- @param fn what is done; it does not wait for anything but this database
--- @return a function that goes on with it and tells whether nothing is left to do
+-- @return nil where a loop does it; else a function that begins or goes on with it, for some milliseconds, and tells
+-- whether nothing is left to do
 function M.apart(db, fn)
     local adapter, blocks = core.adapter(db)
     local hub = not blocks and find(adapter)
     if hub then
         hub.adapter.spawn(fn)
-        return function() return true end
+        return nil
     end
     local own, co = new_hub(between_calls), coroutine.create(fn)
     return function() return step_apart(db, own, co) end

@@ -39,13 +39,19 @@ local function excerpt(sql, position)
     return "\n" .. label .. text.plain(sql:sub(start):match "^[^\n]*") .. "\n" .. (" "):rep(indent) .. "^"
 end
 
+-- What tostring says of it, but for what has lines of its own.
+local function headline(err)
+    local short = { kind = err.kind, code = err.code, name = err.name, message = err.message }
+    return tostring(setmetatable(short, getmetatable(err)))
+end
+
 --- Ends the command with an error of tidepool's.
 -- @param sql the statement, when it is known
 function M.fail(err, sql)
     if type(err) ~= "table" or not err.kind then
         error(err, 0)
     end
-    local lines = { tostring(err) }
+    local lines = { headline(err) }
     if sql and err.position then
         lines[#lines + 1] = excerpt(sql, err.position)
     end

@@ -46,9 +46,19 @@ function convert.natural(text)
     return number
 end
 
+-- argparse's own would not see whether it could be written.
+local function add_help(parser)
+    parser:add_help { action = function()
+        terminal.write(parser:get_help(), "\n")
+        terminal.flush()
+        terminal.exit(0)
+    end }
+end
+
 local function add_command(parser, name)
     local module = require("tidepool.cli." .. name)
     local command = parser:command(name, module.description):summary(module.summary)
+    add_help(command)
     command:epilog("Examples:\n" .. module.examples .. "\n\n" .. WHERE)
     if name ~= "serve" then
         command:option "--timeout":argname "<seconds>":convert(convert.duration):description(module.timeout
@@ -64,6 +74,7 @@ function M.parser()
     local parser = load_argparse()("tidepool", "PostgreSQL from the command line, through tidepool's pool.")
     local modules = {}
     parser:command_target "command":require_command(true)
+    add_help(parser)
     parser:flag "--version":description "Print the version.":action(function()
         terminal.write(require("tidepool")._VERSION, "\n")
         terminal.flush()
@@ -89,7 +100,9 @@ local function run(arguments)
         command.error = usage_error
     end
     local args = parser:parse(arguments)
-    terminal.watch()
+    if args.command ~= "serve" then -- another program takes its place, and nobody would look whether a signal came
+        terminal.watch()
+    end
     modules[args.command].run(args)
     terminal.flush()
 end

@@ -134,11 +134,13 @@ local function csv_cell(cell)
     return cell
 end
 
-local escapes = { ["\t"] = "\\t", ["\n"] = "\\n", ["\r"] = "\\r", ["\\"] = "\\\\" }
+local escapes = {
+    ["\b"] = "\\b", ["\f"] = "\\f", ["\n"] = "\\n", ["\r"] = "\\r", ["\t"] = "\\t", ["\v"] = "\\v", ["\\"] = "\\\\",
+}
 
 -- As COPY writes its text format.
 local function tsv_cell(cell)
-    return cell and (cell:gsub("[\t\n\r\\]", escapes)) or "\\N"
+    return cell and (cell:gsub("[\b-\r\\]", escapes)) or "\\N"
 end
 
 -- --------------------------------------------------------------------- json

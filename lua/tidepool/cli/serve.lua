@@ -24,7 +24,7 @@ function M.run(args)
         host = args.host, port = args.port, workers = args.workers, url = args.url,
     }
     if not ok then
-        terminal.exit(1, tostring(err))
+        terminal.exit(2, tostring(err))
     end
 end
 

@@ -4,10 +4,24 @@ local core = require "tidepool.core"
 
 local M = {}
 
+local shared = setmetatable({}, { __mode = "k" }) -- databases whose totals of all processes have been had
+
 --- db:stats() with the totals of all processes and the counts that histograms are made of; of this process alone where
--- they cannot be had.
+-- they can never be had.
+-- @return nil and an error when they cannot be had at the moment: counters must not seem to go back
+function M.exact(db)
+    local stats, err = db:stats { shared = true, buckets = true }
+    if stats then
+        shared[db] = true
+    elseif not shared[db] then
+        return db:stats { buckets = true }
+    end
+    return stats, err
+end
+
+--- The same, but rather of this process alone than none.
 function M.of(db)
-    return db:stats { shared = true, buckets = true } or db:stats { buckets = true }
+    return M.exact(db) or db:stats { buckets = true }
 end
 
 --- The name that a pool has in metrics: its own, or that of its database.
@@ -25,10 +39,10 @@ local function counts(latency)
     return list
 end
 
---- How a pool does at this moment, short: gauges, and counters whose differences are rates.
+--- How a pool does at this moment, short: gauges, and counters whose differences are rates; nil as M.exact.
 function M.sample(db)
-    local stats = M.of(db)
-    return {
+    local stats = M.exact(db)
+    return stats and {
         time = core.time(), idle = stats.idle_connections, active = stats.active_connections,
         connecting = stats.connecting, mending = stats.mending, waiting = stats.waiting_requests,
         queries = stats.queries, failures = stats.query_failures,

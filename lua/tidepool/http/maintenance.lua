@@ -5,6 +5,7 @@
 -- @module tidepool.http.maintenance
 local answer = require "tidepool.http.answer"
 local core = require "tidepool.core"
+local performance = require "tidepool.http.performance"
 
 local M = {}
 
@@ -36,7 +37,7 @@ with size as (
     where c.relkind = 'i' and c.relpages > 128 and c.reltuples >= 0
     group by 1, 2, 3)
 select n.nspname as schema, c.relname as name, t.relname as "table", i.indisvalid as valid,
-    pg_relation_size(c.oid) as bytes
+    case when not c.oid = ]] .. performance.LOCKED .. [[ then pg_relation_size(c.oid) end as bytes
 from pg_index i join pg_class c on c.oid = i.indexrelid join pg_class t on t.oid = i.indrelid
     join pg_namespace n on n.oid = c.relnamespace left join size z on z.oid = c.oid
 where c.relkind = 'i' and not i.indisexclusion and t.relpersistence <> 't' and pg_has_role(c.relowner, 'usage')
@@ -112,7 +113,9 @@ function actions.optimizeStorage(work)
         if not good then
             break
         end
-        entry.bytesAfter = work.conn:value("select pg_relation_size(to_regclass($1))", qualified(found))
+        if entry.status == "done" then
+            entry.bytesAfter = work.conn:value("select pg_relation_size(to_regclass($1))", qualified(found))
+        end
     end
     return true
 end

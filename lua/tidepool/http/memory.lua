@@ -56,8 +56,11 @@ function M.sample(db)
     if state ~= memory.state then
         memory.state, memory.since = state, core.time()
     end
-    memory.last = memory.last + 1
-    memory.samples[memory.last % SAMPLES] = figures.sample(db)
+    local sample = figures.sample(db)
+    if sample then
+        memory.last = memory.last + 1
+        memory.samples[memory.last % SAMPLES] = sample
+    end
 end
 
 --- The samples that were taken after a moment, the oldest first.

@@ -19,9 +19,20 @@ select d.datname as "name", pg_database_size(d.datid) as "sizeBytes", d.numbacke
     ]] .. MOMENT:format "d.stats_reset" .. [[ as "statsReset", current_setting('server_version') as "serverVersion"
 from pg_stat_database d where d.datname = current_database()]]
 
+--- To take a size the server waits for the relation's lock, so it is not taken of what somebody has locked exclusively
+-- (ALTER TABLE, VACUUM FULL, REINDEX) or waits to: an oid is "= " this.
+M.LOCKED = [[any (array(select relation from pg_locks where locktype = 'relation' and mode = 'AccessExclusiveLock'
+    and database = (select oid from pg_database where datname = current_database())))]]
+
+-- The size of an index, or null.
+local INDEX_BYTES = "case when not s.indexrelid = " .. M.LOCKED
+    .. " then pg_relation_size(s.indexrelid) end as \"bytes\""
+
 -- The size of a relation is a look at its files; the server takes it behind the limit, of those that are shown only.
 local TABLES = [[
-select s.schemaname || '.' || s.relname as key, pg_total_relation_size(s.relid) as "totalBytes",
+select s.schemaname || '.' || s.relname as key, case when not s.relid = ]] .. M.LOCKED .. [[ and not exists (
+        select from pg_index i where i.indrelid = s.relid and i.indexrelid = ]] .. M.LOCKED .. [[)
+    then pg_total_relation_size(s.relid) end as "totalBytes",
     s.n_live_tup as "liveRows", s.n_dead_tup as "deadRows", s.seq_scan as "sequentialScans",
     s.seq_tup_read as "sequentialRowsRead", coalesce(s.idx_scan, 0) as "indexScans",
     s.n_tup_ins as "rowsInserted", s.n_tup_upd as "rowsUpdated", s.n_tup_del as "rowsDeleted",
@@ -31,7 +42,7 @@ from pg_stat_user_tables s join pg_class c on c.oid = s.relid
 order by c.relpages desc, s.schemaname, s.relname limit 100]]
 
 local INDEXES = [[
-select s.schemaname || '.' || s.indexrelname as key, s.relname as "table", pg_relation_size(s.indexrelid) as "bytes",
+select s.schemaname || '.' || s.indexrelname as key, s.relname as "table", ]] .. INDEX_BYTES .. [[,
     s.idx_scan as "scans", s.idx_tup_read as "rowsRead", s.idx_tup_fetch as "rowsFetched",
     i.indisunique as "unique", i.indisvalid as "valid"
 from pg_stat_user_indexes s join pg_index i on i.indexrelid = s.indexrelid join pg_class c on c.oid = s.indexrelid
@@ -40,7 +51,8 @@ order by c.relpages desc, s.schemaname, s.indexrelname limit 100]]
 -- An index that keeps a rule is of use without ever being read.
 local UNUSED = [[
 select s.schemaname as "schema", s.relname as "table", s.indexrelname as "index",
-    pg_relation_size(s.indexrelid) as "bytes"
+    ]] .. INDEX_BYTES .. [[
+
 from pg_stat_user_indexes s join pg_index i on i.indexrelid = s.indexrelid join pg_class c on c.oid = s.indexrelid
 where s.idx_scan = 0 and not i.indisunique and not i.indisexclusion and i.indisvalid
 order by c.relpages desc, s.schemaname, s.indexrelname limit 100]]

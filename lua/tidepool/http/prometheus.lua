@@ -128,9 +128,18 @@ function Writer:histogram(row, latency)
     self:sample(row[2] .. "_count", latency.count)
 end
 
+-- What others have connected counts where this process has not tried yet, so that it does not matter which is asked.
+local function is_up(db, stats)
+    local state = db:state()
+    if state.state == "starting" then
+        return stats.total_connections > 0 and stats.breaker ~= "open"
+    end
+    return state.is_connected
+end
+
 function Writer:connections(db, stats)
     self:family("gauge", "up", "Whether the database can be reached, as far as the pool knows.")
-    self:sample("up", db:is_connected() and 1 or 0)
+    self:sample("up", is_up(db, stats) and 1 or 0)
     self:family("gauge", "connections", "Connections by state.")
     for _, state in ipairs(states) do
         self:sample("connections", stats[state[1]], "state", state[2])
@@ -161,10 +170,15 @@ end
 
 --- GET /metrics
 function M.scrape(db, request)
+    local stats, err = figures.exact(db)
+    if not stats then
+        return answer.failure(503, "the totals of all processes are not to be had: " .. err.kind,
+            { ["retry-after"] = "1" })
+    end
     local open = (request.headers.accept or ""):find("application/openmetrics-text", 1, true) ~= nil
     local kind = open and "application/openmetrics-text; version=1.0.0; charset=utf-8"
         or "text/plain; version=0.0.4; charset=utf-8"
-    return answer.text(200, kind, M.text(db, figures.of(db), open))
+    return answer.text(200, kind, M.text(db, stats, open))
 end
 
 return M

@@ -157,7 +157,15 @@ local GUARD = [[
         return 421 "this service has another name\n";
     }]]
 
-local loopback = { ["127.0.0.1"] = true, ["localhost"] = true, ["::1"] = true }
+local LOOPBACK = "127.0.0.1 localhost [::1]"
+
+-- The names of who listens there, or nil.
+local function loopback_names(host)
+    if host == "127.0.0.1" or host == "::1" or host:lower() == "localhost" then
+        return LOOPBACK
+    end
+    return host:find "^127%.[%d.]+$" and LOOPBACK .. " " .. host or nil
+end
 
 -- What may say where the database is, and what libpq reads besides.
 local variables = [[DATABASE_URL DB_CONNECTION_STRING HOME PGHOST PGHOSTADDR PGPORT PGDATABASE PGUSER PGPASSWORD
@@ -208,28 +216,39 @@ function M.configuration(options, found)
         MODULES = found.modules, USER = found.user, PATH = found.path, CPATH = found.cpath,
         WORKERS = ("%d"):format(options.workers or 1), ENVIRONMENT = environment(),
         ADDRESS = ("%s:%d"):format(host:find(":", 1, true) and "[" .. host .. "]" or host, port),
-        NAMES = loopback[host] and "127.0.0.1 localhost [::1]" or "_", OPTIONS = lua_options(options),
+        NAMES = loopback_names(host) or "_", OPTIONS = lua_options(options),
     }
-    parts.GUARD = loopback[host] and fill(GUARD, parts) or ""
+    parts.GUARD = loopback_names(host) and fill(GUARD, parts) or ""
     return fill(TEXT, parts)
 end
 
 -- ------------------------------------------------------------------- running
 
--- Starts nginx, passes signals on to it, and removes the folder behind it.
+-- Starts nginx, passes signals on to it, also one that came before, and removes the folder behind it.
 local SCRIPT = [[
-folder=$1; nginx=
+folder=$1; nginx=; came=
 trap 'rm -rf "$folder"' EXIT
 for signal in TERM INT QUIT HUP; do
-    trap 'test -z "$nginx" || kill -'$signal' "$nginx" 2>/dev/null' "$signal"
+    trap 'came='$signal'; test -z "$nginx" || kill -'$signal' "$nginx" 2>/dev/null' "$signal"
 done
 "$2" -p "$folder/" -c nginx.conf -e stderr &
 nginx=$!
+test -z "$came" || kill -"$came" "$nginx" 2>/dev/null
 while :; do
     wait "$nginx"; code=$?
     kill -0 "$nginx" 2>/dev/null || exit "$code"
 done
 ]]
+
+-- What is wrong with the configuration is said at once, and not by each answer.
+local function check_database(url)
+    local db, err = require "tidepool".open { url = url, log = { queries = false, sink = function() end } }
+    if not db then
+        return nil, tostring(err)
+    end
+    db:close()
+    return true
+end
 
 local function write(path, text)
     local file = assert(io.open(path, "w"))
@@ -243,6 +262,9 @@ end
 function M.run(options)
     options = options or {}
     local fine, why = check(options)
+    if fine then
+        fine, why = check_database(options.url)
+    end
     if not fine then
         return nil, why
     end
@@ -287,6 +309,8 @@ function M.answer(options)
         if not db then
             error(tostring(err)) -- nginx logs it and answers 500
         end
+        -- Nobody else uses this pool, and it connects when it is used: else all it could tell is that nobody has tried.
+        ngx.timer.at(0, function() db:ping() end)
     end
     options.token = variable(TOKEN)
     return require "tidepool.http".nginx(db, options)

@@ -1,6 +1,7 @@
 --- The page that shows a pool at work, and the data that it asks for.
 -- @module tidepool.http.page
 local answer = require "tidepool.http.answer"
+local blockers = require "tidepool.blockers"
 local core = require "tidepool.core"
 local figures = require "tidepool.http.figures"
 local memory = require "tidepool.http.memory"
@@ -73,22 +74,23 @@ local function error_of(err)
 end
 
 -- Which backends of the server wait for others. While no connection is to be had, the error has what could be found out
--- without one.
-local function blockers_of(db, err)
-    if err then
-        return list_of(err.blockers)
+-- without one; a pool that is suspended or closed was not asked at all.
+local function blockers_of(db, health, timeout_ms)
+    if health.error or not health.latency_ms then
+        return list_of(health.error and health.error.blockers)
     end
-    return list_of(db:blockers())
+    return list_of((blockers.ask(db, timeout_ms)))
 end
 
 -- What is asked of the server: {health =, blockers =}.
 local function ask(db, options)
     return memory.kept(db, "page", KEEP_MS, function()
-        local health = db:health(options.health_timeout_ms or TIMEOUT_MS)
-        local blockers = blockers_of(db, health.error)
+        local timeout_ms = options.health_timeout_ms or TIMEOUT_MS
+        local health = db:health(timeout_ms)
+        local blocked = blockers_of(db, health, timeout_ms)
         health.reasons = core.array(health.reasons)
         health.error, health.last_error = error_of(health.error), error_of(health.last_error)
-        return { health = clean(health), blockers = blockers }
+        return { health = clean(health), blockers = blocked }
     end)
 end
 
