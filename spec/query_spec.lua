@@ -337,6 +337,7 @@ describe("a call that takes too long", function()
 
     it("fails by query_timeout_ms when the call says nothing", function()
         local db = closing(open { query_timeout_ms = 50 })
+        assert(db:wait_ready(5000))
         fails("timeout", db:query "select pg_sleep(20)")
         assert.equal("", db:value { "select pg_sleep(0.1)", timeout_ms = 5000 })
     end)
