@@ -8,6 +8,7 @@
 #include "errors.h"
 #include "holders.h"
 #include "op.h"
+#include "place.h"
 #include "tell.h"
 
 #define TPB_STREAM "tidepool.stream"
@@ -317,7 +318,7 @@ int tpb_stream_each(lua_State *L, struct tpb_db *db, int db_index, int owner, in
 
     tpb_call_check(L, db, last, TPB_ROWS, &options);
     if (options.decode.as != TPB_AS_ROWS && options.decode.as != TPB_AS_ARRAYS)
-        luaL_error(L, "option 'as' of each must be \"rows\" or \"arrays\"");
+        tpb_misuse(L, "option 'as' of each must be \"rows\" or \"arrays\"");
     tp__error_clear(&err);
     if (!tpb_call_check_query(&options.query, &err))
         return raise(L, db, &err);
