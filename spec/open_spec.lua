@@ -103,6 +103,11 @@ describe("opening from code", function()
         assert.has_error(function() tidepool.open(true) end)
     end)
 
+    it("says how it is called when it is called with a colon, and that a URL has a name in a table", function()
+        assert.error_matches(function() tidepool:open() end, "tidepool.open%(...%)")
+        assert.error_matches(function() tidepool.open { "postgresql://h/x" } end, 'url = "postgresql://')
+    end)
+
     it("raises an error for an option of a type that no option has", function()
         assert.error_matches(function() tidepool.open { host = print } end, "option 'host' cannot be a function")
         assert.error_matches(function() tidepool.open { [1] = "x" } end, "options have names")

@@ -235,6 +235,11 @@ static int db_define_type(lua_State *L)
     struct tp_error err;
     luaL_checktype(L, 2, LUA_TTABLE);
     lua_settop(L, 2);
+    for (lua_pushnil(L); lua_next(L, 2) != 0; lua_pop(L, 1)) {
+        const char *name = lua_type(L, -2) == LUA_TSTRING ? lua_tostring(L, -2) : "?";
+        if (strcmp(name, "name") != 0 && strcmp(name, "decode") != 0 && strcmp(name, "encode") != 0)
+            tpb_misuse(L, "unknown option '%s' of define_type (known: name, decode, encode)", name);
+    }
     if (lua_getfield(L, 2, "name") != LUA_TSTRING)
         tpb_misuse(L, "define_type: 'name' must be a string");
     check_codec_function(L, "decode");
