@@ -17,10 +17,12 @@ static const char *within_tidepool(const char *path)
 static bool is_of_program(const lua_Debug *at)
 {
     static const char *const own[] = {
-        "scope.lua",   "transaction.lua", "await/init.lua", "log.lua",           "events.lua",
-        "repeats.lua", "pipeline.lua",    "copy.lua",       "compat.lua",        "blockers.lua",
-        "failure.lua", "init.lua",        "options.lua",    "await/adapter.lua", "listen.lua",
-        "health.lua",  "shutdown.lua",    "slow.lua",       "http/init.lua",     "http/serve.lua",
+        "scope.lua",      "transaction.lua",   "await/init.lua", "log.lua",
+        "events.lua",     "repeats.lua",       "pipeline.lua",   "copy.lua",
+        "compat.lua",     "blockers.lua",      "failure.lua",    "init.lua",
+        "options.lua",    "await/adapter.lua", "listen.lua",     "health.lua",
+        "shutdown.lua",   "slow.lua",          "http/init.lua",  "http/serve.lua",
+        "http/nginx.lua",
     };
     if (at->currentline <= 0)
         return false;

@@ -118,6 +118,12 @@ local function respond(db, request, options)
     return respond_to(db, request, options)
 end
 
+local function check_database(db)
+    if type(db) ~= "userdata" then
+        failure.misuse("a database expected, as tidepool.open returns it, got %s", type(db))
+    end
+end
+
 local function check_request(request)
     if type(request) ~= "table" or type(request.method) ~= "string" or type(request.path) ~= "string" then
         failure.misuse("a request needs a method and a path")
@@ -135,6 +141,7 @@ end
 -- @param options see README.md, or nil
 -- @return the status, the headers by lower-case names, and the body (empty for HEAD)
 function M.handle(db, request, options)
+    check_database(db)
     options = check(options or {})
     request = check_request(request)
     memory.sample(db)
@@ -155,12 +162,10 @@ function M.new(options)
     if type(options) ~= "table" then
         failure.misuse("a table of options expected, as in http.new{ db = db }, got %s", type(options))
     end
+    check_database(options.db)
     local rest = {}
     for name, value in pairs(options) do rest[name] = value end
     rest.db = nil
-    if not options.db then
-        failure.misuse("option 'db' is missing: the database")
-    end
     return setmetatable({ db = options.db, options = check(rest) }, Handler)
 end
 
@@ -171,6 +176,7 @@ end
 
 --- Answers the request that nginx runs this code for.
 function M.nginx(db, options)
+    check_database(db)
     return require "tidepool.http.nginx".answer(M.handle, db, options)
 end
 
