@@ -415,6 +415,21 @@ describe("a server that refuses", function()
         end
     end)
 
+    it("fails a call without a password fast, and says where one can be given", function()
+        local url = server.url { tcp = true }:gsub("//([^:]+):[^@]*@", "//%1@")
+        local db = closing(assert(tidepool.open(quiet { url = url, libpq = { passfile = "/nonexistent" } })))
+        for _ = 1, 2 do
+            local began = server.now()
+            local value, err = db:value("select 1")
+            assert.is_true(server.now() - began < 1500)
+            assert.is_nil(value)
+            assert.equal("connection", err.kind)
+            assert.is_false(err.retryable)
+            assert.truthy(err.message:find("no password supplied", 1, true), err.message)
+            assert.truthy(err.hint:find("DB_PASSWORD", 1, true), err.hint)
+        end
+    end)
+
     it("fails a call to a database that does not exist fast", function()
         local db = closing(assert(tidepool.open(quiet { url = server.url { database = "no such database" } })))
         local began = server.now()
