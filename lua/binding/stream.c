@@ -98,6 +98,9 @@ static int stream_close_body(lua_State *L, tp_reactor *reactor)
     struct stream *stream = luaL_checkudata(L, AT_STREAM, TPB_STREAM);
 
     (void)reactor; /* it waits as it has begun */
+    stream->next = 1;
+    stream->count = 0; /* what has come already is not for anybody any more */
+    stream->failed = false;
     if (stream->call == NULL)
         return 0;
     struct tpb_call *call = enter(L, stream);

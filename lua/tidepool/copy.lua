@@ -258,6 +258,9 @@ local function plan_statement(sql, tokens, at, options, method)
     return columns_of(sql:sub(tokens[1].stop + 1, tokens[at].start - 1)) or {}
 end
 
+-- What a query begins with, and no table that is not quoted.
+local bare = { SELECT = true, WITH = true, TABLE = true }
+
 -- Returns the plan of copy.h and the COPY statement.
 local function plan_of(what, options, direction, method)
     local tokens = tokens_of(what)
@@ -268,6 +271,9 @@ local function plan_of(what, options, direction, method)
         elseif at then
             return plan_statement(what, tokens, at, options, method), what
         end
+    end
+    if direction == "out" and tokens[1] and bare[tokens[1].text] then
+        failure.misuse("%s: a query has to stand in parentheses, got '%s'", method, what)
     end
     local format = options.format or "text"
     local statement = ("COPY %s %s"):format(what, ends[direction])

@@ -16,7 +16,10 @@ local function check(signals)
             failure.misuse("shutdown_on: unknown option '%s' (known: drain_ms)", tostring(key))
         end
     end
-    if #signals == 0 then
+    local ms = signals.drain_ms
+    if ms ~= nil and (type(ms) ~= "number" or ms < 0 or ms > 2^31 - 1) then
+        failure.misuse("shutdown_on: drain_ms must be milliseconds")
+    elseif #signals == 0 then
         failure.misuse("shutdown_on: no signal is named")
     end
 end
