@@ -67,9 +67,9 @@ static const struct tp_option rows[TP_OPTIONS] = {
     [TP_OPT_NAME] = TEXT(TP_OPTION_STRING, "name", "", "",
                          "Name of the pool: whoever opens it by this name in this process, in any "
                          "Lua state or thread, shares it."),
-    [TP_OPT_PROFILE] =
-        CHOICE("profile", "APP_ENV|NODE_ENV", "", "", "production|development",
-               "Which set of defaults applies; in the environment any name but production means development."),
+    [TP_OPT_PROFILE] = CHOICE("profile", "APP_ENV|NODE_ENV", "", "", "production|development",
+                              "Which set of defaults applies; in the environment any name but "
+                              "production means development."),
     [TP_OPT_CONNECT_TIMEOUT] =
         {{"connect_timeout_ms", TP_OPTION_MS, "", "connect_timeout", "10000", "10000", "",
           "How long one attempt to connect may take; the URL has it in seconds; 0 is no limit."},
