@@ -140,6 +140,22 @@ describe("an acquired connection", function()
         end
     end)
 
+    it("is noticed when it is lost, although one that was released before is still at hand", function()
+        local db = closing(open_one())
+        local before = assert(db:acquire())
+        assert.is_true(before:release())
+        assert(db:acquire()):control "begin" -- lost: nothing refers to it
+        collectgarbage()
+        collectgarbage()
+        assert.equal(1, db:value "select 1")
+        assert.equal(1, db:stats().leaks)
+        fails("validation", before:query "select 1")
+        fails("validation", before:release())
+        fails("validation", db:release(before))
+        assert.equal("unknown", before:transaction_state())
+        assert.equal("tidepool.connection (released)", tostring(before))
+    end)
+
     it("outlives the variable of its database", function()
         local conn = assert(open():acquire())
         collectgarbage()

@@ -19,6 +19,49 @@ loops.each(function(loop)
         assert.equal(0, #results[3])
     end))
 
+    it("a call that is wrong raises an error with the line that made it", loop.tasks(function()
+        local db = loop.open()
+        local misuses = {
+            ["SQL text expected, got no value"] = function() local r = db:query() return r end,
+            ["a call is {sql, options...}: SQL text expected first, got nil"] =
+                function() local r = db:one { text = "select 1" } return r end,
+            ["unknown option 'timeout' of a call (known: "] =
+                function() local r = db:exec { "select 1", timeout = 5 } return r end,
+            ["option 'timeout_ms' must be milliseconds"] =
+                function() local r = db:value { "select 1", timeout_ms = -5 } return r end,
+            ["option 'tags' must be a table, got a string"] =
+                function() local r = db:value { "select 1", tags = "x" } return r end,
+            ["option 'as' of each must be \"rows\" or \"arrays\""] =
+                function() local r = db:each { "select 1", as = "lazy" } return r end,
+            ["milliseconds expected, got string"] = function() local r = db:acquire "soon" return r end,
+            ["milliseconds cannot be negative"] = function() local r = db:wait_ready(-1) return r end,
+            ["milliseconds expected, got table"] = function() local r = db:drain {} return r end,
+            ["a function expected, got nil"] = function() local r = db:pipeline() return r end,
+            ["unknown option 'timeout' of a pipeline (known: timeout_ms)"] =
+                function() local r = db:pipeline(function() end, { timeout = 5 }) return r end,
+            ["a list of lists of parameters expected, got number"] =
+                function() local r = db:query_many("select $1::int", 5) return r end,
+            ["a function expected, got string"] = function() local r = db:transaction "select 1" return r end,
+            ["unknown option 'deadline' of a block"] =
+                function() local r = db:with(print, { deadline = 5 }) return r end,
+            ["copy_in: a list of rows or a function expected, got string (ready COPY data needs raw = true)"] =
+                function() local r = db:copy_in("t", "1,2") return r end,
+            ["unknown option 'wait' of suspend (known: wait_ms)"] =
+                function() local r = db:suspend { wait = 5 } return r end,
+            ["quote_literal: a string expected, got nil"] = function() local r = db:quote_literal() return r end,
+            ["unknown option 'pool.mx'"] = function() local r = db:option "pool.mx" return r end,
+        }
+        for message, misuse in pairs(misuses) do
+            local ok, err = pcall(misuse)
+            assert.is_false(ok, message)
+            local line = debug.getinfo(misuse, "S").linedefined
+            local expected = ("await_query_spec.lua:%d: %s"):format(line, message)
+            assert.truthy(tostring(err):find(expected, 1, true), tostring(err))
+        end
+        assert.equal(1, db:value { "select 1", tags = {} })
+        assert.equal(1, db:transaction(function(tx) return tx:value "select 1" end, { tags = {} }))
+    end))
+
     it("a wide result and a long one arrive whole", loop.tasks(function()
         local db = loop.open()
         local rows = assert(db:query [[

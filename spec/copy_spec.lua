@@ -804,6 +804,7 @@ describe("copy", function()
             misuse("a string, a function or a file expected as raw data, got table", "copy_in", "t", {},
                 { raw = true })
             misuse("a function or a file expected, got table", "copy_out", "t", {})
+            misuse("a query has to stand in parentheses, got 'select 1'", "copy_out", "select 1", print)
             misuse("unknown option 'formt' of copy_in", "copy_in", "t", {}, { formt = "text" })
             misuse("unknown option 'as' of copy_in", "copy_in", "t", {}, { as = "rows" })
             misuse("option 'as' of copy_out must be", "copy_out", "t", print, { as = "lazy" })

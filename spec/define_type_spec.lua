@@ -216,6 +216,8 @@ describe("define_type", function()
         assert.has_error(function() db:define_type{} end, "define_type: 'name' must be a string")
         assert.has_error(function() db:define_type{ name = "x", encode = 5 } end,
             "define_type: 'encode' must be a function")
+        assert.has_error(function() db:define_type{ name = "x", decoder = tostring } end,
+            "unknown option 'decoder' of define_type (known: name, decode, encode)")
     end)
 
     local function define_mood(decode)

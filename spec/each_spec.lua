@@ -209,6 +209,21 @@ describe("the rows of each", function()
     end)
 end)
 
+describe("a stream that is closed by hand", function()
+    it("gives no row more, not even of those that have come already", function()
+        local db = open()
+        for _, sql in ipairs { "select generate_series(1, 10) i", "select generate_series(1, 100000) i" } do
+            local next_row, _, _, stream = db:each(sql)
+            assert.same({ i = 1 }, next_row())
+            stream:close()
+            assert.is_nil((next_row()))
+            stream:close()
+        end
+        assert.equal(1, db:value "select 1")
+        db:close()
+    end)
+end)
+
 describe("a loop over each that is left early", function()
     it("gives the connection back to the pool, or has it replaced", function()
         local db = closing(open { pool = { min = 0, max = 1 } })

@@ -161,6 +161,17 @@ describe("tidepool.http", function()
         assert.is_false((pcall(http.new, {})))
     end)
 
+    it("says when it is given no database", function()
+        local request = { method = "GET", path = "/health" }
+        for _, misuse in ipairs {
+            function() http.handle(nil, request) end, function() http.handle(request) end,
+            function() http.new {} end, function() http.nginx(nil) end,
+        } do
+            assert.error_matches(misuse, "a database expected, as tidepool.open returns it, got")
+        end
+        assert.error_matches(function() http.new(closing(open())) end, "http.new{ db = db }, got userdata")
+    end)
+
     it("makes handlers with their own options", function()
         local db = closing(open())
         local handler = http.new { db = db, service = "shop" }

@@ -283,6 +283,19 @@ describe("the log of connections", function()
         assert.is_true(lines[1].fields.backend_pid > 0)
     end)
 
+    it("warns of one that came back in an open transaction, also when it is off", function()
+        local db, lines = open { queries = false }
+        assert(db:exec "begin")
+        db:value "select 1"
+        assert.same({ level = "warning", message = "a call left a transaction open: begin",
+            fields = { event = "rollback" } }, lines[1])
+        db:with(function(conn) conn:control "begin" end)
+        db:value "select 1"
+        assert.equal(2, #lines)
+        assert.truthy(lines[2].message:find("log_spec.lua:", 1, true), lines[2].message)
+        db:close()
+    end)
+
     it("warns of one that could not be made", function()
         local lines = {}
         local db = closing(assert(tidepool.open {

@@ -103,6 +103,11 @@ describe("opening from code", function()
         assert.has_error(function() tidepool.open(true) end)
     end)
 
+    it("says how it is called when it is called with a colon, and that a URL has a name in a table", function()
+        assert.error_matches(function() tidepool:open() end, "tidepool.open%(...%)")
+        assert.error_matches(function() tidepool.open { "postgresql://h/x" } end, 'url = "postgresql://')
+    end)
+
     it("raises an error for an option of a type that no option has", function()
         assert.error_matches(function() tidepool.open { host = print } end, "option 'host' cannot be a function")
         assert.error_matches(function() tidepool.open { [1] = "x" } end, "options have names")
@@ -407,6 +412,21 @@ describe("a server that refuses", function()
             assert.equal("invalid_password", err.name)
             assert.is_false(err.retryable and err.attempts == 0)
             assert.is_nil(tostring(err):find("topsecret", 1, true))
+        end
+    end)
+
+    it("fails a call without a password fast, and says where one can be given", function()
+        local url = server.url { tcp = true }:gsub("//([^:]+):[^@]*@", "//%1@")
+        local db = closing(assert(tidepool.open(quiet { url = url, libpq = { passfile = "/nonexistent" } })))
+        for _ = 1, 2 do
+            local began = server.now()
+            local value, err = db:value("select 1")
+            assert.is_true(server.now() - began < 1500)
+            assert.is_nil(value)
+            assert.equal("connection", err.kind)
+            assert.is_false(err.retryable)
+            assert.truthy(err.message:find("no password supplied", 1, true), err.message)
+            assert.truthy(err.hint:find("DB_PASSWORD", 1, true), err.hint)
         end
     end)
 

@@ -156,7 +156,8 @@ describe("suspend", function()
 
     it("raises an error for what it does not know", function()
         local db = open { pool = { min = 0, max = 1 } }
-        assert.error_matches(function() db:suspend { wait = 5 } end, "unknown option %(known: wait_ms%)")
+        assert.error_matches(function() db:suspend { wait = 5 } end,
+            "unknown option 'wait' of suspend %(known: wait_ms%)")
         assert.has_error(function() db:suspend { wait_ms = "soon" } end)
         assert.has_error(function() db:suspend(5) end)
         assert.equal(1, db:value "select 1")

@@ -182,6 +182,9 @@ const char *tp_config_warning(const tp_config *config, size_t i);
  * name or an unset one; "***" for a secret that is set. Borrowed until
  * tp_config_free. */
 const char *tp_config_get(const tp_config *config, const char *name);
+
+/* Whether there is an option of this name, "libpq." and a parameter of libpq's included. */
+bool tp_config_knows(const tp_config *config, const char *name);
 int64_t tp_config_int(const tp_config *config, const char *name);
 bool tp_config_bool(const tp_config *config, const char *name);
 

@@ -358,8 +358,14 @@ void tp_config_free(tp_config *config)
 static enum tp_status unknown_option(const char *name, struct tp_error *err)
 {
     char cleaned[64];
-    const char *near = tp__option_nearest(name);
+    const char *near = tp__option_nearest(name), *member = tp__option_of_group(name);
     tp__text_copy(cleaned, sizeof cleaned, name);
+    if (member != NULL) {
+        return tp__error_set(
+            err, TP_ERR_VALIDATION,
+            "\"%s\" has to be a table: it stands for several options, such as \"%s\"", cleaned,
+            member);
+    }
     return tp__error_set(err, TP_ERR_VALIDATION, "unknown option \"%s\"%s%s%s", cleaned,
                          near != NULL ? ": did you mean \"" : "", near != NULL ? near : "",
                          near != NULL ? "\"?" : "");
@@ -478,6 +484,12 @@ const char *tp_config_get(const tp_config *config, const char *name)
         return NULL;
     }
     return secret ? "***" : value->text;
+}
+
+bool tp_config_knows(const tp_config *config, const char *name)
+{
+    bool secret;
+    return find_value(config, name, &secret) != NULL;
 }
 
 int64_t tp_config_int(const tp_config *config, const char *name)

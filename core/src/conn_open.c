@@ -98,6 +98,12 @@ static enum tp_step open_failed(struct tp_conn *conn, struct tp_error *err)
     if (code[0] != '\0')
         tp__text_copy(err->severity, sizeof err->severity, "FATAL");
     err->retryable = may_pass(err);
+    if (code[0] == '\0' && PQconnectionNeedsPassword(conn->pg)) {
+        err->retryable = false; /* libpq has noticed it: the server has not said anything */
+        tp__text_copy(err->hint, sizeof err->hint,
+                      "It can be given in the URL, as DB_PASSWORD, as the option password or in a "
+                      "password file.");
+    }
     tp__conn_set_state(conn, TP_CONN_LOST);
     return TP_FAILED;
 }

@@ -349,7 +349,8 @@ static bool borrow(tp_op *op, const tp_lease *lease)
         tp__error_set(&op->error, TP_ERR_CONNECTION, "the connection was lost; release it");
     } else if (lease->slot->user != NULL || !tp__conn_is_ready(lease->slot->connection)) {
         tp__error_set(&op->error, TP_ERR_BUSY,
-                      "a statement is still under way on this connection; release it");
+                      "a statement is still under way on this connection: wait for it, or release "
+                      "the connection");
     } else {
         op->slot = lease->slot;
         op->conn = lease->slot->connection;

@@ -67,9 +67,9 @@ static const struct tp_option rows[TP_OPTIONS] = {
     [TP_OPT_NAME] = TEXT(TP_OPTION_STRING, "name", "", "",
                          "Name of the pool: whoever opens it by this name in this process, in any "
                          "Lua state or thread, shares it."),
-    [TP_OPT_PROFILE] =
-        CHOICE("profile", "APP_ENV|NODE_ENV", "", "", "production|development",
-               "Which set of defaults applies; any name but production means development."),
+    [TP_OPT_PROFILE] = CHOICE("profile", "APP_ENV|NODE_ENV", "", "", "production|development",
+                              "Which set of defaults applies; in the environment any name but "
+                              "production means development."),
     [TP_OPT_CONNECT_TIMEOUT] =
         {{"connect_timeout_ms", TP_OPTION_MS, "", "connect_timeout", "10000", "10000", "",
           "How long one attempt to connect may take; the URL has it in seconds; 0 is no limit."},
@@ -316,10 +316,40 @@ static const char *last_word(const char *name)
     return dot != NULL ? dot + 1 : "";
 }
 
+/* What other clients call it, where no letters tell. */
+static const char *elsewhere(const char *wanted)
+{
+    static const char *const names[][2] = {
+        {"username", "user"}, {"hostname", "host"}, {"db", "database"},          {"ssl", "tls"},
+        {"dsn", "url"},       {"uri", "url"},       {"connectionstring", "url"},
+    };
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+        if (strcmp(wanted, names[i][0]) == 0) {
+            return names[i][1];
+        }
+    }
+    return NULL;
+}
+
+const char *tp__option_of_group(const char *group)
+{
+    size_t len = strlen(group);
+    for (int id = 0; id < TP_OPTIONS; id++) {
+        const char *name = rows[id].info.name;
+        if (len > 0 && strncmp(name, group, len) == 0 && name[len] == '.') {
+            return name;
+        }
+    }
+    return NULL;
+}
+
 const char *tp__option_nearest(const char *name)
 {
     char wanted[NAME_ROOM];
     size_t len = squash(name, wanted);
+    if (elsewhere(wanted) != NULL) {
+        return elsewhere(wanted);
+    }
     /* A third of the letters may be wrong, so "prot" finds port, but "xyz" is
      * not told that it means "tls". */
     size_t allowed = len < 3 ? 0 : (len + 2) / 3;

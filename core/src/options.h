@@ -104,7 +104,10 @@ enum tp_option_id tp__option_by_name(const char *name);
 /* The option with that URL parameter (also libpq's keyword), or TP_OPTIONS. */
 enum tp_option_id tp__option_by_url(const char *parameter);
 
-/* The known name that an unknown one most likely means, or NULL when none is
+/* The first option of a group: "pool.min" of "pool"; NULL: it is no group. */
+const char *tp__option_of_group(const char *group);
+
+/* The known name that an unknown one most likely means, "url" included, or NULL when none is
  * near. */
 const char *tp__option_nearest(const char *name);
 

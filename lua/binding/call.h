@@ -58,7 +58,7 @@ struct tpb_call {
 
     /* a query */
     struct tpb_call_options options;
-    const tp_lease *lease; /* of the connection, which is on the stack; NULL: the pool's */
+    const tp_lease *lease; /* of a guard, which is on the stack; NULL: the pool's */
     enum tpb_answer answer;
     struct tpb_rows rows;
     int list; /* stack index of a script's results */

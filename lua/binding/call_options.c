@@ -5,6 +5,7 @@
 #include "call.h"
 #include "error.h"
 #include "int64.h"
+#include "place.h"
 
 static const char tags_key; /* its address has the function that makes a comment of tags */
 
@@ -12,8 +13,11 @@ int64_t tpb_check_deadline(lua_State *L, int index, int64_t fallback_ms)
 {
     if (lua_isnoneornil(L, index))
         return tp_deadline_in_ms(fallback_ms);
-    lua_Number ms = luaL_checknumber(L, index);
-    luaL_argcheck(L, ms >= 0 && !isnan(ms), index, "milliseconds cannot be negative");
+    if (!lua_isnumber(L, index))
+        tpb_misuse(L, "milliseconds expected, got %s", luaL_typename(L, index));
+    lua_Number ms = lua_tonumber(L, index);
+    if (!(ms >= 0))
+        tpb_misuse(L, "milliseconds cannot be negative");
     if (ms >= 1e15)
         return TP_NEVER;
     return tp_now() + (int64_t)(ms * 1000);
@@ -22,14 +26,14 @@ int64_t tpb_check_deadline(lua_State *L, int index, int64_t fallback_ms)
 static bool boolean_option(lua_State *L, const char *name)
 {
     if (lua_type(L, -1) != LUA_TBOOLEAN)
-        luaL_error(L, "option '%s' must be a boolean", name);
+        tpb_misuse(L, "option '%s' must be a boolean", name);
     return lua_toboolean(L, -1);
 }
 
 static int64_t count_option(lua_State *L, const char *name)
 {
     if (!lua_isinteger(L, -1) || lua_tointeger(L, -1) < 1)
-        luaL_error(L, "option '%s' must be a positive integer", name);
+        tpb_misuse(L, "option '%s' must be a positive integer", name);
     return lua_tointeger(L, -1);
 }
 
@@ -42,7 +46,7 @@ static enum tpb_as as_option(lua_State *L)
         if (strcmp(as, names[i]) == 0)
             return (enum tpb_as)i;
     }
-    luaL_error(L, "option 'as' must be \"rows\", \"arrays\", \"columns\" or \"lazy\"");
+    tpb_misuse(L, "option 'as' must be \"rows\", \"arrays\", \"columns\" or \"lazy\"");
     return TPB_AS_ROWS;
 }
 
@@ -51,9 +55,9 @@ static bool int64_option(lua_State *L)
     const char *as = lua_tostring(L, -1);
 
     if (as == NULL || strcmp(as, "cdata") != 0)
-        luaL_error(L, "option 'int64' must be \"cdata\"");
+        tpb_misuse(L, "option 'int64' must be \"cdata\"");
     if (!tpb_has_cdata(L))
-        luaL_error(L, "option 'int64' = \"cdata\" needs LuaJIT with its FFI");
+        tpb_misuse(L, "option 'int64' = \"cdata\" needs LuaJIT with its FFI");
     return true;
 }
 
@@ -64,7 +68,7 @@ static int64_t retry_field(lua_State *L, const char *name)
     if (lua_getfield(L, -1, name) != LUA_TNIL) {
         value = lua_type(L, -1) == LUA_TNUMBER ? lua_tonumber(L, -1) : -1;
         if (!(value >= 1 && value < 1e9))
-            luaL_error(L, "option 'retry.%s' must be a positive number", name);
+            tpb_misuse(L, "option 'retry.%s' must be a positive number", name);
     }
     lua_pop(L, 1);
     return (int64_t)value;
@@ -77,13 +81,13 @@ static void retry_option(lua_State *L, struct tp_retry *out)
     if (lua_isboolean(L, -1) && !lua_toboolean(L, -1))
         return;
     if (!lua_istable(L, -1))
-        luaL_error(L, "option 'retry' must be a table or false");
+        tpb_misuse(L, "option 'retry' must be a table or false");
     lua_pushnil(L);
     while (lua_next(L, -2) != 0) {
         const char *name = lua_type(L, -2) == LUA_TSTRING ? lua_tostring(L, -2) : "?";
         if (strcmp(name, "attempts") != 0 && strcmp(name, "base_ms") != 0 &&
             strcmp(name, "max_ms") != 0)
-            luaL_error(L, "unknown option 'retry.%s' of a call (known: attempts, base_ms, max_ms)",
+            tpb_misuse(L, "unknown option 'retry.%s' of a call (known: attempts, base_ms, max_ms)",
                        name);
         lua_pop(L, 1);
     }
@@ -96,8 +100,8 @@ static void retry_option(lua_State *L, struct tp_retry *out)
 static void take_option(lua_State *L, const char *name, struct tpb_call_options *out)
 {
     if (strcmp(name, "timeout_ms") == 0) {
-        if (lua_type(L, -1) != LUA_TNUMBER)
-            luaL_error(L, "option 'timeout_ms' must be a number");
+        if (lua_type(L, -1) != LUA_TNUMBER || !(lua_tonumber(L, -1) >= 0))
+            tpb_misuse(L, "option 'timeout_ms' must be milliseconds");
         out->query.deadline = tpb_check_deadline(L, lua_gettop(L), 0);
     } else if (strcmp(name, "idempotent") == 0) {
         out->query.idempotent = boolean_option(L, name);
@@ -119,9 +123,9 @@ static void take_option(lua_State *L, const char *name, struct tpb_call_options 
         out->query.max_bytes = count_option(L, name);
     } else if (strcmp(name, "application_name") == 0) {
         if (lua_type(L, -1) != LUA_TSTRING)
-            luaL_error(L, "option 'application_name' must be a string");
+            tpb_misuse(L, "option 'application_name' must be a string");
     } else if (strcmp(name, "tags") != 0) {
-        luaL_error(
+        tpb_misuse(
             L,
             "unknown option '%s' of a call (known: timeout_ms, idempotent, retry, as, nulls, "
             "numbers, text, int64, max_rows, max_result_bytes, tags, application_name)",
@@ -143,7 +147,10 @@ static void take_marks(lua_State *L, struct tpb_call_options *out)
     out->tags = lua_gettop(L);
     lua_rawgetp(L, LUA_REGISTRYINDEX, &tags_key);
     lua_pushvalue(L, out->tags);
-    lua_call(L, 1, 1);
+    lua_call(L, 1, 2);
+    if (!lua_isnil(L, -1))
+        tpb_misuse(L, "%s", lua_tostring(L, -1));
+    lua_pop(L, 1);
     out->query.comment = lua_tostring(L, -1); /* NULL: there are none */
 }
 
@@ -158,12 +165,16 @@ int tpb_call_set_tags(lua_State *L)
 /* Replaces the table at index 2 by its SQL text. */
 static void take_options(lua_State *L, struct tpb_call_options *out)
 {
+    if (lua_rawgeti(L, 2, 1) != LUA_TSTRING)
+        tpb_misuse(L, "a call is {sql, options...}: SQL text expected first, got %s",
+                   luaL_typename(L, -1));
+    lua_pop(L, 1);
     lua_pushnil(L);
     while (lua_next(L, 2) != 0) {
         if (lua_type(L, -2) == LUA_TSTRING)
             take_option(L, lua_tostring(L, -2), out);
         else if (!lua_isinteger(L, -2) || lua_tointeger(L, -2) != 1)
-            luaL_error(L, "a call is {sql, options...}: parameters go behind it");
+            tpb_misuse(L, "a call is {sql, options...}: parameters go behind it");
         lua_pop(L, 1);
     }
     take_marks(L, out);
@@ -179,7 +190,7 @@ void tpb_call_check(lua_State *L, const struct tpb_db *db, int last, enum tpb_an
     if (lua_istable(L, 2))
         take_options(L, out);
     if (lua_type(L, 2) != LUA_TSTRING)
-        luaL_error(L, "SQL text expected, got %s", luaL_typename(L, 2));
+        tpb_misuse(L, "SQL text expected, got %s", luaL_typename(L, 2));
     out->query.sql = lua_tolstring(L, 2, &out->query.sql_len);
     out->query.nparams = last > 2 ? last - 2 : 0;
     out->query.simple = answer == TPB_SCRIPT || answer == TPB_TAG;

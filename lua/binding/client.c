@@ -8,114 +8,29 @@
 #include "copy.h"
 #include "error.h"
 #include "errors.h"
+#include "guard.h"
 #include "holders.h"
 #include "pipeline.h"
 #include "place.h"
 #include "stream.h"
 #include "tell.h"
 
-enum { KEEP_GUARDS = 64 };
-
-struct guard {
-    tp_pool *pool;     /* retained: the finalizer may run after the database's */
-    struct tpb_db *db; /* kept alive by the user value */
-    tp_lease lease;
-    struct tpb_owned owned; /* the request of nginx that has it */
-    uint64_t use;           /* changes with every acquire and release */
-    int64_t deadline;       /* of what is done with it */
-    int64_t taken_at;       /* when it was lent, if on_lease wants to know; else 0 */
-    bool placed;            /* where the program took it is noted */
-    bool unseen;            /* taken without a look */
-};
-
 struct client {
     const void *tag;
-    struct guard *guard; /* kept alive by the user value */
+    struct tpb_db *db;       /* kept alive by the user value, or by the guard in it */
+    struct tpb_guard *guard; /* kept alive by the user value; NULL once it was released: the guard
+                                is the next client's then */
     uint64_t use;
 };
 
 static const char client_tag = 'c'; /* its address is the tag */
-
-/* ------------------------------------------------------------------- guards */
-
-/* The program has lost its client: what it was doing is not known. */
-static int guard_gc(lua_State *L)
-{
-    struct guard *guard = luaL_checkudata(L, 1, TPB_GUARD);
-    tpb_owner_detach(&guard->owned);
-    tp_lease_lose(&guard->lease);
-    tp_pool_release(guard->pool);
-    guard->pool = NULL;
-    return 0;
-}
-
-static void push_guards(lua_State *L, int db_index)
-{
-    tpb_db_push_state(L, db_index);
-    lua_getfield(L, -1, "guards");
-    lua_remove(L, -2);
-}
-
-static struct guard *push_new_guard(lua_State *L, struct tpb_db *db, int db_index)
-{
-    struct guard *guard = lua_newuserdatauv(L, sizeof *guard, 1);
-    memset(guard, 0, sizeof *guard);
-    luaL_setmetatable(L, TPB_GUARD);
-    guard->pool = tp_pool_retain(db->pool);
-    guard->db = db;
-    lua_pushvalue(L, db_index);
-    lua_setiuservalue(L, -2, 1);
-    return guard;
-}
-
-/* Pushes a free guard: the one that was released last, one of those kept, or a new one.
- * The database lets go of it, so that nothing but the client refers to it. */
-static struct guard *push_guard(lua_State *L, struct tpb_db *db, int db_index)
-{
-    struct guard *last = db->guard;
-    if (last != NULL) {
-        db->guard = NULL;
-        lua_getiuservalue(L, db_index, TPB_DB_GUARD);
-        lua_pushnil(L);
-        lua_setiuservalue(L, db_index, TPB_DB_GUARD);
-        return last;
-    }
-    push_guards(L, db_index);
-    lua_Integer kept = (lua_Integer)lua_rawlen(L, -1);
-    if (kept == 0) {
-        lua_pop(L, 1);
-        return push_new_guard(L, db, db_index);
-    }
-    lua_rawgeti(L, -1, kept);
-    lua_pushnil(L);
-    lua_rawseti(L, -3, kept);
-    lua_remove(L, -2);
-    return lua_touserdata(L, -1);
-}
-
-/* Keeps the guard on top of the stack for the next acquire, and pops it. */
-static void keep_guard(lua_State *L, struct tpb_db *db, int db_index)
-{
-    if (db->guard == NULL) {
-        db->guard = lua_touserdata(L, -1);
-        lua_setiuservalue(L, db_index, TPB_DB_GUARD);
-        return;
-    }
-    push_guards(L, db_index);
-    lua_Integer kept = (lua_Integer)lua_rawlen(L, -1);
-    if (kept < KEEP_GUARDS) {
-        lua_pushvalue(L, -2);
-        lua_rawseti(L, -2, kept + 1);
-    }
-    lua_pop(L, 2);
-}
 
 /* ------------------------------------------------------------------ clients */
 
 struct tpb_db *tpb_client_db(lua_State *L, int index)
 {
     const struct client *client = tpb_has_tag(L, index, &client_tag);
-    return client != NULL ? client->guard->db : NULL;
+    return client != NULL ? client->db : NULL;
 }
 
 static struct client *check_client(lua_State *L, int index)
@@ -124,14 +39,20 @@ static struct client *check_client(lua_State *L, int index)
     return client != NULL ? client : luaL_checkudata(L, index, TPB_CLIENT);
 }
 
+/* Whether the guard is still the client's. */
+static bool is_guarded(const struct client *client)
+{
+    return client->guard != NULL && client->use == client->guard->use;
+}
+
 static bool is_out(const struct client *client)
 {
-    return client->use == client->guard->use && tp_lease_valid(&client->guard->lease);
+    return is_guarded(client) && tp_lease_valid(&client->guard->lease);
 }
 
 static void explain(const struct client *client, struct tp_error *err)
 {
-    if (client->use == client->guard->use)
+    if (is_guarded(client))
         tp_lease_explain(&client->guard->lease, err);
     else
         tp__error_set(err, TP_ERR_VALIDATION, "the connection was released");
@@ -153,12 +74,13 @@ const tp_lease *tpb_client_lease(lua_State *L, int index)
 bool tpb_client_is_inherited(lua_State *L, int index)
 {
     const struct client *client = check_client(L, index);
-    return client->use == client->guard->use && tp_lease_is_inherited(&client->guard->lease);
+    return is_guarded(client) && tp_lease_is_inherited(&client->guard->lease);
 }
 
-const tp_lease *tpb_client_key(lua_State *L, int index)
+const void *tpb_client_key(lua_State *L, int index)
 {
-    return &check_client(L, index)->guard->lease;
+    const struct client *client = check_client(L, index);
+    return client->guard != NULL ? (const void *)&client->guard->lease : (const void *)client;
 }
 
 int64_t tpb_client_set_deadline(lua_State *L, int index, int64_t deadline)
@@ -174,16 +96,19 @@ int64_t tpb_client_set_deadline(lua_State *L, int index, int64_t deadline)
 
 int tpb_client_push_db(lua_State *L)
 {
+    bool released = check_client(L, 1)->guard == NULL;
     lua_getiuservalue(L, 1, 1);
-    lua_getiuservalue(L, -1, 1);
-    lua_remove(L, -2);
+    if (!released) {
+        lua_getiuservalue(L, -1, 1);
+        lua_remove(L, -2);
+    }
     return lua_gettop(L);
 }
 
 /* Notes where the program is: the Lua function that called this one. It costs about as
  * much as taking an idle connection does, so it is done when connections are scarce,
  * otherwise with the first statement. */
-static void note_place(lua_State *L, struct guard *guard)
+static void note_place(lua_State *L, struct tpb_guard *guard)
 {
     lua_Debug at;
     guard->placed = true;
@@ -202,12 +127,12 @@ enum { ACQUIRE_DB = 1, ACQUIRE_TIMEOUT, ACQUIRE_CLIENT };
 /* The request has ended without giving it back. */
 static void take_back(struct tpb_owned *owned)
 {
-    struct guard *guard = TP_CONTAINER(owned, struct guard, owned);
+    struct tpb_guard *guard = TP_CONTAINER(owned, struct tpb_guard, owned);
     guard->use++;
     tp_lease_discard(&guard->lease);
 }
 
-static void tell_acquired(lua_State *L, struct guard *guard, int64_t waited_us)
+static void tell_acquired(lua_State *L, struct tpb_guard *guard, int64_t waited_us)
 {
     guard->taken_at = tp_now();
     tpb_tell_lease(L, ACQUIRE_DB, "acquire", waited_us, tp_lease_backend_pid(&guard->lease));
@@ -216,7 +141,7 @@ static void tell_acquired(lua_State *L, struct guard *guard, int64_t waited_us)
 static int end_acquire(lua_State *L, struct tpb_call *call)
 {
     struct client *client = lua_touserdata(L, ACQUIRE_CLIENT);
-    struct guard *guard = client->guard;
+    struct tpb_guard *guard = client->guard;
     int64_t waited_us = tp_op_elapsed(call->op);
     bool ok = call->ok, awaited = call->reactor != NULL;
     if (ok)
@@ -257,8 +182,9 @@ static int acquire_body(lua_State *L, tp_reactor *reactor)
     int64_t deadline = bounded ? tpb_check_deadline(L, ACQUIRE_TIMEOUT, 0) : 0;
 
     struct client *client = lua_newuserdatauv(L, sizeof *client, 1);
-    struct guard *guard = push_guard(L, db, ACQUIRE_DB);
+    struct tpb_guard *guard = tpb_guard_push(L, db, ACQUIRE_DB);
     client->tag = &client_tag;
+    client->db = db;
     client->guard = guard;
     client->use = ++guard->use;
     lua_setiuservalue(L, -2, 1);
@@ -299,11 +225,12 @@ void tpb_client_set_acquire(lua_State *L)
     lua_setfield(L, -2, "acquire");
 }
 
-/* Releases the client at `index`. */
+/* Releases the client at `index`. It lets go of the guard, which may serve the next one: a client
+ * that the program keeps for longer than it needs it must not hide that a later one is lost. */
 static int release(lua_State *L, struct client *client, int index, bool discard)
 {
     struct tp_error err;
-    struct guard *guard = client->guard;
+    struct tpb_guard *guard = client->guard;
     if (!is_out(client))
         return fail_released(L, client);
     int64_t held_us = guard->taken_at > 0 ? tp_now() - guard->taken_at : -1;
@@ -317,9 +244,12 @@ static int release(lua_State *L, struct client *client, int index, bool discard)
     }
     lua_getiuservalue(L, index, 1);
     lua_getiuservalue(L, -1, 1);
+    lua_pushvalue(L, -1);
+    lua_setiuservalue(L, index, 1);
+    client->guard = NULL;
     lua_insert(L, -2);
     int db_index = lua_gettop(L) - 1;
-    keep_guard(L, guard->db, db_index);
+    tpb_guard_keep(L, guard->db, db_index);
     if (held_us >= 0)
         tpb_tell_lease(L, db_index, "release", held_us, pid);
     tpb_db_dispatch(L, guard->db, db_index);
@@ -352,6 +282,8 @@ int tpb_client_release_to(lua_State *L)
     struct tpb_db *db = tpb_db_check(L, 1);
     struct client *client = check_client(L, 2);
     struct tp_error err;
+    if (client->guard == NULL)
+        return fail_released(L, client);
     if (client->guard->pool != db->pool) {
         tp__error_set(&err, TP_ERR_VALIDATION, "the connection is of another pool");
         return tpb_fail(L, &err);
@@ -361,7 +293,7 @@ int tpb_client_release_to(lua_State *L)
 
 static int end_exchange(lua_State *L, struct tpb_call *call)
 {
-    struct guard *guard = call->state;
+    struct tpb_guard *guard = call->state;
     if (call->ok)
         guard->lease = tp_op_take_lease(call->op);
     tpb_call_end(L, call);
@@ -369,7 +301,7 @@ static int end_exchange(lua_State *L, struct tpb_call *call)
 }
 
 /* Another connection in place of a dead one. */
-static bool exchange(lua_State *L, struct guard *guard, int db_index, struct tp_error *err)
+static bool exchange(lua_State *L, struct tpb_guard *guard, int db_index, struct tp_error *err)
 {
     int top = lua_gettop(L);
     if (tp_lease_release(&guard->lease, err) != TP_OK)
@@ -386,7 +318,7 @@ static bool exchange(lua_State *L, struct guard *guard, int db_index, struct tp_
 /* Before the first use: a connection that was taken without a look is exchanged when it is
  * found dead, so that nobody hears of it, if that may block. False: none could be had, and
  * err says why. */
-static bool first_use(lua_State *L, struct guard *guard, int db_index, tp_reactor *reactor,
+static bool first_use(lua_State *L, struct tpb_guard *guard, int db_index, tp_reactor *reactor,
                       struct tp_error *err)
 {
     if (guard->unseen && !tp_lease_look(&guard->lease)) {
@@ -404,8 +336,16 @@ static bool first_use(lua_State *L, struct guard *guard, int db_index, tp_reacto
     return true;
 }
 
-/* The database is pushed behind the parameters; the client stays at index 1, so that it
- * lives as long as the call. */
+/* Pushes the guard and the database, and returns the index of the latter. While the guard is on the
+ * stack, its lease is there, even if the client is released meanwhile. */
+static int push_guard_and_db(lua_State *L)
+{
+    lua_getiuservalue(L, 1, 1);
+    lua_getiuservalue(L, -1, 1);
+    return lua_gettop(L);
+}
+
+/* The guard and the database are pushed behind the parameters. */
 static struct client *begin(lua_State *L, int *db_index, tp_reactor *reactor, struct tp_error *err)
 {
     struct client *client = check_client(L, 1);
@@ -413,7 +353,7 @@ static struct client *begin(lua_State *L, int *db_index, tp_reactor *reactor, st
         explain(client, err);
         return NULL;
     }
-    *db_index = tpb_client_push_db(L);
+    *db_index = push_guard_and_db(L);
     if ((client->guard->unseen || !client->guard->placed) &&
         !first_use(L, client->guard, *db_index, reactor, err))
         return NULL;
@@ -494,8 +434,8 @@ static int client_each_body(lua_State *L, tp_reactor *reactor)
         tpb_push_error(L, &err);
         return lua_error(L);
     }
-    return tpb_stream_each(L, tpb_db_check(L, db_index), db_index, 1, last, &client->guard->lease,
-                           reactor);
+    return tpb_stream_each(L, tpb_db_check(L, db_index), db_index, db_index - 1, last,
+                           &client->guard->lease, reactor);
 }
 
 static int client_copy_body(lua_State *L, tp_reactor *reactor)
@@ -516,7 +456,7 @@ static int client_ping_body(lua_State *L, tp_reactor *reactor)
     lua_settop(L, 2);
     if (!is_out(client))
         return fail_released(L, client);
-    int db_index = tpb_client_push_db(L);
+    int db_index = push_guard_and_db(L);
     if (client->guard->unseen && !first_use(L, client->guard, db_index, reactor, &err)) {
         lua_pushboolean(L, false);
         tpb_push_error(L, &err);
@@ -527,7 +467,7 @@ static int client_ping_body(lua_State *L, tp_reactor *reactor)
 
 static const struct tpb_db *client_db(lua_State *L)
 {
-    return check_client(L, 1)->guard->db;
+    return check_client(L, 1)->db;
 }
 
 TPB_AWAITS(client_query, client_db)
@@ -548,7 +488,7 @@ static int client_backend_pid(lua_State *L)
     struct tp_error err;
     if (!is_out(client))
         return fail_released(L, client);
-    if (client->guard->unseen && !first_use(L, client->guard, tpb_client_push_db(L), NULL, &err))
+    if (client->guard->unseen && !first_use(L, client->guard, push_guard_and_db(L), NULL, &err))
         return tpb_fail(L, &err);
     lua_pushinteger(L, tp_lease_backend_pid(&client->guard->lease));
     return 1;
@@ -581,10 +521,7 @@ void tpb_client_open(lua_State *L)
         TPB_AWAITED("ping", client_ping),
         {NULL, NULL, NULL},
     };
-    luaL_newmetatable(L, TPB_GUARD);
-    lua_pushcfunction(L, guard_gc);
-    lua_setfield(L, -2, "__gc");
-    lua_pop(L, 1);
+    tpb_guard_open(L);
     luaL_newmetatable(L, TPB_CLIENT);
     lua_pushcfunction(L, client_close);
     lua_setfield(L, -2, "__close");

@@ -14,7 +14,6 @@
 #include "db.h"
 
 #define TPB_CLIENT "tidepool.connection"
-#define TPB_GUARD "tidepool.guard"
 
 /* Pushes the method table of connections. */
 void tpb_client_open(lua_State *L);
@@ -32,7 +31,7 @@ int64_t tpb_client_set_deadline(lua_State *L, int index, int64_t deadline);
 /* Whether it was out when the process was forked: it is the parent's. */
 bool tpb_client_is_inherited(lua_State *L, int index);
 /* What stands for its loan, whether it is out or not; see tpb_start. */
-const tp_lease *tpb_client_key(lua_State *L, int index);
+const void *tpb_client_key(lua_State *L, int index);
 /* Pushes the database of the connection at index 1 and returns where it is. */
 int tpb_client_push_db(lua_State *L);
 

@@ -69,7 +69,7 @@ static struct tpb_copy *push_copy(lua_State *L, struct tpb_db *db, int db_index,
     copy->what.sql = luaL_checkstring(L, 2);
     take_plan(L, 3, copy);
     keep(L, self, TPB_COPY_DB, db_index);
-    keep(L, self, TPB_COPY_OWNER, 1);
+    keep(L, self, TPB_COPY_OWNER, lease != NULL ? db_index - 1 : db_index);
     keep(L, self, TPB_COPY_SQL, 2);
     keep(L, self, TPB_COPY_PLAN, 3);
     struct tpb_start begins = {.sql = 2, .lease = lease};

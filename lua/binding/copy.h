@@ -29,7 +29,7 @@
 enum {
     TPB_COPY_CALL = 1,
     TPB_COPY_DB,
-    TPB_COPY_OWNER, /* what the method was called on */
+    TPB_COPY_OWNER, /* whose lease it is: a guard; without one the database */
     TPB_COPY_SQL,
     TPB_COPY_PLAN,
     TPB_COPY_TEXT, /* ready data that is being sent */

@@ -13,6 +13,7 @@
 #include "holders.h"
 #include "listener.h"
 #include "pipeline.h"
+#include "place.h"
 #include "report.h"
 #include "statements.h"
 #include "stream.h"
@@ -222,7 +223,7 @@ int tpb_db_push_codecs(lua_State *L, const struct tpb_db *db, int index)
 static void check_codec_function(lua_State *L, const char *name)
 {
     if (lua_getfield(L, 2, name) != LUA_TFUNCTION && !lua_isnil(L, -1))
-        luaL_error(L, "define_type: '%s' must be a function", name);
+        tpb_misuse(L, "define_type: '%s' must be a function", name);
     lua_pop(L, 1);
 }
 
@@ -234,8 +235,13 @@ static int db_define_type(lua_State *L)
     struct tp_error err;
     luaL_checktype(L, 2, LUA_TTABLE);
     lua_settop(L, 2);
+    for (lua_pushnil(L); lua_next(L, 2) != 0; lua_pop(L, 1)) {
+        const char *name = lua_type(L, -2) == LUA_TSTRING ? lua_tostring(L, -2) : "?";
+        if (strcmp(name, "name") != 0 && strcmp(name, "decode") != 0 && strcmp(name, "encode") != 0)
+            tpb_misuse(L, "unknown option '%s' of define_type (known: name, decode, encode)", name);
+    }
     if (lua_getfield(L, 2, "name") != LUA_TSTRING)
-        luaL_error(L, "define_type: 'name' must be a string");
+        tpb_misuse(L, "define_type: 'name' must be a string");
     check_codec_function(L, "decode");
     check_codec_function(L, "encode");
     tpb_db_push_state(L, 1);

@@ -162,7 +162,7 @@ static int shutdown_on(lua_State *L)
         const char *name = lua_type(L, -1) == LUA_TSTRING ? lua_tostring(L, -1) : "?";
         numbers[i] = tp_signal_by_name(name);
         if (numbers[i] == 0)
-            luaL_error(L, "unknown signal '%s' (known: TERM, INT, HUP, QUIT, USR1, USR2)", name);
+            tpb_misuse(L, "unknown signal '%s' (known: TERM, INT, HUP, QUIT, USR1, USR2)", name);
         lua_pop(L, 1);
     }
     if (tp_shutdown_on(numbers, count, (int64_t)(drain_ms * 1000), &err) != TP_OK)

@@ -8,6 +8,7 @@
 #include "error.h"
 #include "errors.h"
 #include "holders.h"
+#include "place.h"
 #include "tell.h"
 
 /* What is wanted of one item. */
@@ -298,7 +299,7 @@ static enum tpb_want wanted(lua_State *L, int item)
         if (strcmp(name, wants[i].name) == 0)
             return wants[i].want;
     }
-    luaL_error(L, "a pipeline has query, one, value and exec");
+    tpb_misuse(L, "a pipeline has query, one, value and exec");
     return TPB_WANT_ALL;
 }
 
@@ -311,24 +312,30 @@ static void take_item(lua_State *L, const struct tpb_db *db, struct tp_item *ite
 
     wish->want = wanted(L, list);
     if (lua_rawgeti(L, list, 1) == LUA_TTABLE && lua_getfield(L, -1, "timeout_ms") != LUA_TNIL)
-        luaL_error(L, "timeout_ms is an option of the whole pipeline");
+        tpb_misuse(L, "timeout_ms is an option of the whole pipeline");
     lua_rawgeti(L, list, 1);
     lua_replace(L, 2);
     tpb_call_check(L, db, 1 + n, TPB_ROWS, &options);
     if (options.query.idempotent || options.query.max_rows > 0 || options.query.max_bytes > 0 ||
         options.query.text || options.tags > 0 || options.query.application_name != NULL)
-        luaL_error(L, "an item of a pipeline has the options as, nulls and numbers");
+        tpb_misuse(L, "an item of a pipeline has the options as, nulls and numbers");
     wish->decode = options.decode;
     *item = (struct tp_item){options.query.sql, options.query.sql_len, options.query.nparams};
     if (memchr(item->sql, '\0', item->sql_len) != NULL)
-        luaL_error(L, "the SQL text has a NUL byte");
+        tpb_misuse(L, "the SQL text has a NUL byte");
 }
 
 static int64_t timeout_of(lua_State *L, const struct tpb_db *db, int index)
 {
     if (lua_isnoneornil(L, index))
         return db->timeout_ms > 0 ? tp_deadline_in_ms(db->timeout_ms) : TP_NEVER;
-    luaL_checktype(L, index, LUA_TTABLE);
+    if (!lua_istable(L, index))
+        tpb_misuse(L, "a table of options expected, got %s", luaL_typename(L, index));
+    for (lua_pushnil(L); lua_next(L, index) != 0; lua_pop(L, 1)) {
+        const char *name = lua_type(L, -2) == LUA_TSTRING ? lua_tostring(L, -2) : "?";
+        if (strcmp(name, "timeout_ms") != 0)
+            tpb_misuse(L, "unknown option '%s' of a pipeline (known: timeout_ms)", name);
+    }
     lua_getfield(L, index, "timeout_ms");
     return tpb_check_deadline(L, lua_gettop(L), db->timeout_ms > 0 ? db->timeout_ms : -1);
 }
@@ -384,13 +391,14 @@ int tpb_pipeline_many(lua_State *L, struct tpb_db *db, int db_index, const tp_le
 {
     struct tpb_call_options options;
     struct tp_error err;
-    luaL_checktype(L, 3, LUA_TTABLE);
+    if (!lua_istable(L, 3))
+        tpb_misuse(L, "a list of lists of parameters expected, got %s", luaL_typename(L, 3));
     size_t count = lua_rawlen(L, 3);
     tpb_call_check(L, db, 2, TPB_ROWS, &options);
     if (options.tags > 0 || options.query.application_name != NULL)
-        luaL_error(L, "tags and application_name of query_many are those of its block");
+        tpb_misuse(L, "tags and application_name of query_many are those of its block");
     if (options.query.text)
-        luaL_error(L, "query_many has no option 'text'");
+        tpb_misuse(L, "query_many has no option 'text'");
     tp__error_clear(&err);
     if (!tpb_call_check_query(&options.query, &err))
         return tpb_fail(L, &err);

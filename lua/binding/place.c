@@ -1,26 +1,36 @@
 #include "place.h"
 
+#include <stdarg.h>
 #include <string.h>
 
-static bool ends_with(const char *text, const char *end)
+/* What follows the last "/tidepool/" of a path, or NULL. */
+static const char *within_tidepool(const char *path)
 {
-    size_t len = strlen(text), end_len = strlen(end);
-    return len >= end_len && strcmp(text + len - end_len, end) == 0;
+    static const char folder[] = "/tidepool/";
+    const char *found = NULL;
+    for (const char *at = strstr(path, folder); at != NULL; at = strstr(at + 1, folder))
+        found = at + sizeof folder - 1;
+    return found;
 }
 
 /* The modules that acquire in the program's name are not what is looked for. */
 static bool is_of_program(const lua_Debug *at)
 {
     static const char *const own[] = {
-        "/tidepool/scope.lua",    "/tidepool/transaction.lua", "/tidepool/await/init.lua",
-        "/tidepool/log.lua",      "/tidepool/events.lua",      "/tidepool/repeats.lua",
-        "/tidepool/pipeline.lua", "/tidepool/copy.lua",        "/tidepool/compat.lua",
-        "/tidepool/blockers.lua",
+        "scope.lua",      "transaction.lua",   "await/init.lua", "log.lua",
+        "events.lua",     "repeats.lua",       "pipeline.lua",   "copy.lua",
+        "compat.lua",     "blockers.lua",      "failure.lua",    "init.lua",
+        "options.lua",    "await/adapter.lua", "listen.lua",     "health.lua",
+        "shutdown.lua",   "slow.lua",          "http/init.lua",  "http/serve.lua",
+        "http/nginx.lua",
     };
+    if (at->currentline <= 0)
+        return false;
+    const char *module = within_tidepool(at->source);
     bool is_own = false;
-    for (size_t i = 0; i < sizeof own / sizeof own[0]; i++)
-        is_own |= ends_with(at->source, own[i]);
-    return at->currentline > 0 && !is_own;
+    for (size_t i = 0; module != NULL && i < sizeof own / sizeof own[0]; i++)
+        is_own |= strcmp(module, own[i]) == 0;
+    return !is_own;
 }
 
 int tpb_place(lua_State *L)
@@ -39,4 +49,20 @@ bool tpb_find_place(lua_State *L, lua_Debug *at)
             return true;
     }
     return false;
+}
+
+int tpb_misuse(lua_State *L, const char *format, ...)
+{
+    lua_Debug at;
+    va_list values;
+
+    if (tpb_find_place(L, &at))
+        lua_pushfstring(L, "%s:%d: ", at.short_src, at.currentline);
+    else
+        lua_pushliteral(L, "");
+    va_start(values, format);
+    lua_pushvfstring(L, format, values);
+    va_end(values);
+    lua_concat(L, 2);
+    return lua_error(L);
 }

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "errors.h"
+#include "place.h"
 #include "stats_table.h"
 
 struct stats_options {
@@ -23,7 +24,7 @@ static void read_stats_options(lua_State *L, struct stats_options *out)
         else if (strcmp(name, "shared") == 0)
             out->shared = lua_toboolean(L, -1);
         else
-            luaL_error(L, "unknown option '%s' of stats (known: buckets, shared)", name);
+            tpb_misuse(L, "unknown option '%s' of stats (known: buckets, shared)", name);
     }
 }
 
@@ -106,7 +107,10 @@ static int db_is_configured(lua_State *L)
 static int db_option(lua_State *L)
 {
     const tp_config *config = tp_pool_config(tpb_db_check(L, 1)->pool);
-    lua_pushstring(L, tp_config_get(config, luaL_checkstring(L, 2)));
+    const char *name = luaL_checkstring(L, 2);
+    if (!tp_config_knows(config, name))
+        tpb_misuse(L, "unknown option '%s' (tidepool.options() has all)", name);
+    lua_pushstring(L, tp_config_get(config, name));
     return 1;
 }
 

@@ -2,6 +2,8 @@
 
 #include <string.h>
 
+#include "place.h"
+
 enum { LIMIT = 20 };
 
 /* A list in a userdata, so that a Lua error on the way frees it. */
@@ -35,7 +37,7 @@ static enum tp_statement_order order_option(lua_State *L)
         if (strcmp(by, names[i]) == 0)
             return (enum tp_statement_order)i;
     }
-    luaL_error(L, "option 'by' must be \"total_ms\", \"calls\", \"mean_ms\", \"p99_ms\" or "
+    tpb_misuse(L, "option 'by' must be \"total_ms\", \"calls\", \"mean_ms\", \"p99_ms\" or "
                   "\"errors\"");
     return TP_BY_TOTAL;
 }
@@ -53,10 +55,10 @@ static void read_options(lua_State *L, lua_Integer *limit, enum tp_statement_ord
             *order = order_option(L);
         } else if (strcmp(name, "limit") == 0) {
             if (!lua_isinteger(L, -1) || lua_tointeger(L, -1) < 1)
-                luaL_error(L, "option 'limit' must be a positive integer");
+                tpb_misuse(L, "option 'limit' must be a positive integer");
             *limit = lua_tointeger(L, -1);
         } else {
-            luaL_error(L, "unknown option '%s' of statements (known: limit, by)", name);
+            tpb_misuse(L, "unknown option '%s' of statements (known: limit, by)", name);
         }
         lua_pop(L, 1);
     }

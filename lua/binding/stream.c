@@ -8,13 +8,14 @@
 #include "errors.h"
 #include "holders.h"
 #include "op.h"
+#include "place.h"
 #include "tell.h"
 
 #define TPB_STREAM "tidepool.stream"
 
 /* The user values: the operation, the database, the client, the SQL text, what was announced, the
  * rows that are being handed out, the list of columns and what the statement has done. */
-enum { CALL = 1, DATABASE, CLIENT, SQL, SPAN, BATCH, COLUMNS, RESULT, USER_VALUES = RESULT };
+enum { CALL = 1, DATABASE, OWNER, SQL, SPAN, BATCH, COLUMNS, RESULT, USER_VALUES = RESULT };
 
 /* The stack while rows are waited for, or the end. */
 enum { AT_STREAM = 1, AT_DATABASE, AT_CALL };
@@ -97,6 +98,9 @@ static int stream_close_body(lua_State *L, tp_reactor *reactor)
     struct stream *stream = luaL_checkudata(L, AT_STREAM, TPB_STREAM);
 
     (void)reactor; /* it waits as it has begun */
+    stream->next = 1;
+    stream->count = 0; /* what has come already is not for anybody any more */
+    stream->failed = false;
     if (stream->call == NULL)
         return 0;
     struct tpb_call *call = enter(L, stream);
@@ -233,7 +237,7 @@ static int stream_next(lua_State *L)
 
 /* ----------------------------------------------------------------- beginning */
 
-static struct stream *push_stream(lua_State *L, struct tpb_db *db, int db_index, int client)
+static struct stream *push_stream(lua_State *L, struct tpb_db *db, int db_index, int owner)
 {
     struct stream *stream = lua_newuserdatauv(L, sizeof *stream, USER_VALUES);
 
@@ -244,8 +248,8 @@ static struct stream *push_stream(lua_State *L, struct tpb_db *db, int db_index,
     stream->index = lua_gettop(L);
     lua_pushvalue(L, db_index);
     lua_setiuservalue(L, -2, DATABASE);
-    lua_pushvalue(L, client);
-    lua_setiuservalue(L, -2, CLIENT);
+    lua_pushvalue(L, owner);
+    lua_setiuservalue(L, -2, OWNER);
     lua_pushvalue(L, 2);
     lua_setiuservalue(L, -2, SQL);
     return stream;
@@ -309,7 +313,7 @@ static int go_on_beginning(lua_State *L, struct tpb_call *call)
     }
 }
 
-int tpb_stream_each(lua_State *L, struct tpb_db *db, int db_index, int client, int last,
+int tpb_stream_each(lua_State *L, struct tpb_db *db, int db_index, int owner, int last,
                     const tp_lease *lease, tp_reactor *reactor)
 {
     struct tpb_call_options options;
@@ -317,7 +321,7 @@ int tpb_stream_each(lua_State *L, struct tpb_db *db, int db_index, int client, i
 
     tpb_call_check(L, db, last, TPB_ROWS, &options);
     if (options.decode.as != TPB_AS_ROWS && options.decode.as != TPB_AS_ARRAYS)
-        luaL_error(L, "option 'as' of each must be \"rows\" or \"arrays\"");
+        tpb_misuse(L, "option 'as' of each must be \"rows\" or \"arrays\"");
     tp__error_clear(&err);
     if (!tpb_call_check_query(&options.query, &err))
         return raise(L, db, &err);
@@ -325,7 +329,7 @@ int tpb_stream_each(lua_State *L, struct tpb_db *db, int db_index, int client, i
     options.query.stream = true;
     if (options.query.deadline != TP_NEVER)
         options.query.wait_us = options.query.deadline - tp_now();
-    struct stream *stream = push_stream(L, db, db_index, client);
+    struct stream *stream = push_stream(L, db, db_index, owner);
     struct tpb_start begins = {2, 3, options.query.nparams, options.tags, lease};
     if (tpb_announce_if(L, db, db_index, &begins) > 0)
         lua_setiuservalue(L, stream->index, SPAN);

@@ -20,9 +20,10 @@ void tpb_stream_open(lua_State *L);
 /* The database of the stream at `index`; NULL: it is none. */
 struct tpb_db *tpb_stream_db(lua_State *L, int index);
 
-/* The call of a method, as for tpb_call_query; `client` is the stack index of what has to
- * live as long as the stream, besides the database. Returns what the method returns. */
-int tpb_stream_each(lua_State *L, struct tpb_db *db, int db_index, int client, int last,
+/* The call of a method, as for tpb_call_query; `owner` is the stack index of what has to
+ * live as long as the stream, besides the database: it, or the guard of a connection. Returns what
+ * the method returns. */
+int tpb_stream_each(lua_State *L, struct tpb_db *db, int db_index, int owner, int last,
                     const tp_lease *lease, tp_reactor *reactor);
 
 #endif

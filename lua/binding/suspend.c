@@ -6,6 +6,7 @@
 #include "call.h"
 #include "error.h"
 #include "errors.h"
+#include "place.h"
 
 /* The database, if it is open; else err says that it is not. */
 static struct tpb_db *open_db(lua_State *L, struct tp_error *err)
@@ -36,12 +37,14 @@ static void push_wait(lua_State *L)
         lua_pushnil(L);
         return;
     }
-    luaL_checktype(L, 2, LUA_TTABLE);
+    if (!lua_istable(L, 2))
+        tpb_misuse(L, "a table of options expected, got %s", luaL_typename(L, 2));
     lua_pushnil(L);
     while (lua_next(L, 2) != 0) {
         lua_pop(L, 1);
-        if (lua_type(L, -1) != LUA_TSTRING || strcmp(lua_tostring(L, -1), "wait_ms") != 0)
-            luaL_error(L, "suspend: unknown option (known: wait_ms)");
+        const char *name = lua_type(L, -1) == LUA_TSTRING ? lua_tostring(L, -1) : "?";
+        if (strcmp(name, "wait_ms") != 0)
+            tpb_misuse(L, "unknown option '%s' of suspend (known: wait_ms)", name);
     }
     lua_getfield(L, 2, "wait_ms");
 }

@@ -4,6 +4,7 @@
 
 #include "db.h"
 #include "errors.h"
+#include "place.h"
 
 /* "2027-01-31T12:00:00Z"; field of the table on the top. */
 static void set_date(lua_State *L, const char *field, int64_t seconds)
@@ -99,7 +100,7 @@ static int db_tls(lua_State *L)
 static const char *value_of(lua_State *L, const char *field)
 {
     if (lua_getfield(L, 2, field) != LUA_TSTRING && !lua_isnil(L, -1))
-        luaL_error(L, "reload_tls: '%s' must be a string", field);
+        tpb_misuse(L, "reload_tls: '%s' must be a string", field);
     const char *text = lua_tostring(L, -1);
     lua_pop(L, 1);
     return text;

@@ -203,18 +203,18 @@ local function check_options(options, method)
     for name, value in pairs(options) do
         local rule = checks[name]
         if not rule or (rule.out and method ~= "copy_out") then
-            error(("unknown option '%s' of %s (known: format, raw, timeout_ms, progress, header, delimiter, null, "
-                .. "quote, escape, encoding%s)"):format(tostring(name), method,
-                method == "copy_out" and ", as, nulls, numbers" or ""), 4)
+            failure.misuse("unknown option '%s' of %s (known: format, raw, timeout_ms, progress, header, delimiter, "
+                .. "null, quote, escape, encoding%s)", tostring(name), method,
+                method == "copy_out" and ", as, nulls, numbers" or "")
         elseif not rule[1](value) then
-            error(("option '%s' of %s %s"):format(name, method, rule[2]), 4)
+            failure.misuse("option '%s' of %s %s", name, method, rule[2])
         elseif rule.written and not options.raw then
-            error(("option '%s' of %s needs raw = true: how rows are written is not the program's business")
-                :format(name, method), 4)
+            failure.misuse("option '%s' of %s needs raw = true: how rows are written is not the program's business",
+                name, method)
         end
     end
     if options.format == "csv" and not options.raw then
-        error(('format = "csv" of %s needs raw = true'):format(method), 4)
+        failure.misuse('format = "csv" of %s needs raw = true', method)
     end
 end
 
@@ -247,16 +247,19 @@ local ends = { ["in"] = "FROM STDIN", out = "TO STDOUT" }
 local function plan_statement(sql, tokens, at, options, method)
     for _, name in ipairs { "format", compat.unpack(written) } do
         if options[name] ~= nil then
-            error(("option '%s' of %s and a whole COPY statement do not go together"):format(name, method), 5)
+            failure.misuse("option '%s' of %s and a whole COPY statement do not go together", name, method)
         end
     end
     if options.raw then
         return {}
     elseif not has_plain_options(tokens, at + 2) then
-        error(("%s: a COPY statement with such options needs raw = true"):format(method), 5)
+        failure.misuse("%s: a COPY statement with such options needs raw = true", method)
     end
     return columns_of(sql:sub(tokens[1].stop + 1, tokens[at].start - 1)) or {}
 end
+
+-- What a query begins with, and no table that is not quoted.
+local bare = { SELECT = true, WITH = true, TABLE = true }
 
 -- Returns the plan of copy.h and the COPY statement.
 local function plan_of(what, options, direction, method)
@@ -264,10 +267,13 @@ local function plan_of(what, options, direction, method)
     if tokens[1] and tokens[1].text == "COPY" then
         local at, found = find_direction(tokens)
         if at and found ~= direction then
-            error(("%s takes COPY ... %s"):format(method, ends[direction]), 4)
+            failure.misuse("%s takes COPY ... %s", method, ends[direction])
         elseif at then
             return plan_statement(what, tokens, at, options, method), what
         end
+    end
+    if direction == "out" and tokens[1] and bare[tokens[1].text] then
+        failure.misuse("%s: a query has to stand in parentheses, got '%s'", method, what)
     end
     local format = options.format or "text"
     local statement = ("COPY %s %s"):format(what, ends[direction])
@@ -276,8 +282,8 @@ local function plan_of(what, options, direction, method)
     end
     local plan = columns_of(what)
     if not plan then
-        error(("%s: a table, a table with columns%s or a COPY statement expected, got '%s'")
-            :format(method, direction == "out" and ", a query in parentheses" or "", what), 4)
+        failure.misuse("%s: a table, a table with columns%s or a COPY statement expected, got '%s'", method,
+            direction == "out" and ", a query in parentheses" or "", what)
     end
     plan.binary_sql = format == "binary" and statement .. " WITH (FORMAT binary)" or nil
     return plan, statement
@@ -286,11 +292,11 @@ end
 -- Checks the arguments that both methods have, and makes the plan.
 local function prepare(what, options, direction, method)
     if type(what) ~= "string" then
-        error(("%s: SQL text expected, got %s"):format(method, type(what)), 3)
+        failure.misuse("%s: SQL text expected, got %s", method, type(what))
     elseif options ~= nil and type(options) ~= "table" then
-        error(("%s: a table of options expected, got %s"):format(method, type(options)), 3)
+        failure.misuse("%s: a table of options expected, got %s", method, type(options))
     elseif what:find("\0", 1, true) then
-        error(("%s: the SQL text has a NUL byte"):format(method), 3)
+        failure.misuse("%s: the SQL text has a NUL byte", method)
     end
     options = options or {}
     check_options(options, method)
@@ -313,7 +319,7 @@ local function of_file(options, method)
         copy[name] = value
     end
     if copy.raw ~= true then
-        error(("%s: a file has raw data"):format(method), 3)
+        failure.misuse("%s: a file has raw data", method)
     end
     return copy
 end
@@ -491,9 +497,10 @@ function M.methods.copy_in(self, target, source, options)
     local plan, sql = prepare(target, options, "in", "copy_in")
     local kind = type(source)
     if plan.raw and kind ~= "string" and kind ~= "function" then
-        error(("copy_in: a string, a function or a file expected as raw data, got %s"):format(kind), 2)
+        failure.misuse("copy_in: a string, a function or a file expected as raw data, got %s", kind)
     elseif not plan.raw and kind ~= "table" and kind ~= "function" then
-        error(("copy_in: a list of rows or a function expected, got %s"):format(kind), 2)
+        failure.misuse("copy_in: a list of rows or a function expected, got %s%s", kind,
+            kind == "string" and " (ready COPY data needs raw = true)" or "")
     end
     local fn = kind == "string" and send_string or kind == "table" and send_list or send_all
     return execute(self, sql, plan, fn, source)
@@ -510,10 +517,10 @@ function M.methods.copy_out(self, source, sink, options)
     if to_file then
         options = of_file(options, "copy_out")
         if io.type(sink) == "closed file" then
-            error("copy_out: the file is closed", 2)
+            failure.misuse("copy_out: the file is closed")
         end
     elseif type(sink) ~= "function" then
-        error(("copy_out: a function or a file expected, got %s"):format(type(sink)), 2)
+        failure.misuse("copy_out: a function or a file expected, got %s", type(sink))
     end
     local plan, sql = prepare(source, options, "out", "copy_out")
     local fn = to_file and receive_file or plan.raw and receive_strings or receive_rows

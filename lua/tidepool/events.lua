@@ -4,6 +4,7 @@
 -- program, on the program's own thread. A handler that raises an error is reported to the
 -- log and called again the next time.
 -- @module tidepool.events
+local failure = require "tidepool.failure"
 local sorted_keys = require "tidepool.sorted_keys"
 
 local M = { methods = {} }
@@ -70,9 +71,9 @@ end
 -- @return a function that ends it
 function M.methods.on(db, name, handler)
     if not names[name] then
-        error(("unknown event '%s' (known: %s)"):format(tostring(name), table.concat(sorted_keys(names), ", ")), 2)
+        failure.misuse("unknown event '%s' (known: %s)", tostring(name), table.concat(sorted_keys(names), ", "))
     elseif type(handler) ~= "function" then
-        error("an event handler must be a function", 2)
+        failure.misuse("an event handler must be a function, got %s", type(handler))
     end
     local state = db:_state()
     state.handlers = state.handlers or {}

@@ -1,6 +1,7 @@
 --- db:health: whether the database can be worked with, asked of the server within a bounded time.
 -- @module tidepool.health
 local core = require "tidepool.core"
+local failure = require "tidepool.failure"
 
 local M = { methods = {} }
 
@@ -72,7 +73,7 @@ local function read_timeout(timeout_ms)
     if timeout_ms == nil then
         return DEFAULT_TIMEOUT_MS
     elseif type(timeout_ms) ~= "number" or timeout_ms < 0 then
-        error("db:health: timeout_ms must be milliseconds", 3)
+        failure.misuse("db:health: timeout_ms must be milliseconds")
     end
     return timeout_ms
 end

@@ -14,6 +14,7 @@ local compat = require "tidepool.compat"
 local core = require "tidepool.core"
 local copy = require "tidepool.copy"
 local events = require "tidepool.events"
+local failure = require "tidepool.failure"
 local listen = require "tidepool.listen"
 local health = require "tidepool.health"
 local log = require "tidepool.log"
@@ -68,11 +69,13 @@ core.db_methods.each = await.each
 core.connection_methods.each = await.each
 core.db_methods.pipeline = pipeline.run
 core.connection_methods.pipeline = pipeline.run
-core.db_methods.quote_identifier = function(_, name)
-    return core.quote_identifier(name)
-end
-core.db_methods.quote_literal = function(_, text)
-    return core.quote_literal(text)
+for _, name in ipairs { "quote_identifier", "quote_literal" } do
+    core.db_methods[name] = function(_, text)
+        if type(text) ~= "string" and type(text) ~= "number" then
+            failure.misuse("%s: a string expected, got %s", name, type(text))
+        end
+        return core[name](text)
+    end
 end
 
 --- Opens a pool. Never waits, and does not fail because the server is away or nothing is
@@ -81,6 +84,9 @@ end
 -- @return the database, or nil and an error of kind "validation" or "tls" for an option
 -- that cannot be right
 function M.open(where)
+    if where == M then
+        failure.misuse("it is called with a dot: tidepool.open(...)")
+    end
     local url, pairs_of_text, others = options.flatten(where)
     local adapter = await.adapter(others.await)
     if adapters.in_nginx() then

@@ -35,14 +35,14 @@ local function check_options(options)
     if options == nil then
         return {}
     elseif type(options) ~= "table" then
-        error(("a table of options expected, got %s"):format(type(options)), 3)
+        failure.misuse("a table of options expected, got %s", type(options))
     end
     for name, value in pairs(options) do
         local rule = checks[name]
         if not rule then
-            error(("unknown option '%s' of listen (known: limit, overflow, timeout_ms)"):format(tostring(name)), 3)
+            failure.misuse("unknown option '%s' of listen (known: limit, overflow, timeout_ms)", tostring(name))
         elseif not rule[1](value) then
-            error(("option %s %s"):format(name, rule[2]), 3)
+            failure.misuse("option %s %s", name, rule[2])
         end
     end
     return options
@@ -52,11 +52,11 @@ local function check_channels(channels)
     if type(channels) == "string" then
         return { channels }
     elseif type(channels) ~= "table" or #channels == 0 then
-        error("the name of a channel or a list of them expected", 3)
+        failure.misuse("the name of a channel or a list of them expected")
     end
     for _, channel in ipairs(channels) do
         if type(channel) ~= "string" then
-            error(("the name of a channel must be a string, got %s"):format(type(channel)), 3)
+            failure.misuse("the name of a channel must be a string, got %s", type(channel))
         end
     end
     return channels
@@ -86,9 +86,9 @@ end
 -- @return true; or nil and an error
 function M.notify(target, channel, payload)
     if type(channel) ~= "string" then
-        error(("the name of a channel must be a string, got %s"):format(type(channel)), 2)
+        failure.misuse("the name of a channel must be a string, got %s", type(channel))
     elseif payload ~= nil and not is_text(payload) then
-        error(("a payload must be a string, got %s"):format(type(payload)), 2)
+        failure.misuse("a payload must be a string, got %s", type(payload))
     end
     local text = payload == nil and "" or tostring(payload)
     if channel == "" or #channel > CHANNEL_BYTES then
@@ -132,7 +132,7 @@ end
 -- @return true
 function M.listener_methods.run(listener, fn)
     if type(fn) ~= "function" then
-        error("a function expected", 2)
+        failure.misuse("a function expected, got %s", type(fn))
     end
     local note
     repeat

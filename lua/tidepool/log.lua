@@ -228,7 +228,7 @@ end
 -- Logged whatever log.connections says.
 local warned = {
     leak = "warning", held = "warning", returned = "info", idle_in_transaction = "warning",
-    tls_expiring = "warning", tls_reload = "warning", overflow = "warning", gap = "warning",
+    tls_expiring = "warning", tls_reload = "warning", overflow = "warning", gap = "warning", rollback = "warning",
 }
 
 local logged = { connect = "info", remove = "info", error = "warning", breaker = "warning" }

@@ -895,7 +895,7 @@ function db:tls() end
 ---@return tidepool.error? err
 function db:reload_tls(values) end
 
----The value of an option as text, "***" for a secret.
+---The value of an option as text, "***" for a secret, nil when it is not set. A name that there is not raises an error.
 ---@param name string
 ---@return string?
 function db:option(name) end

@@ -1,6 +1,8 @@
 --- The options of tidepool.open as the core takes them: names with dots, values as text.
 -- Which names there are is known to the core's option table alone.
 -- @module tidepool.options
+local failure = require "tidepool.failure"
+
 local M = {}
 
 local function text_of(name, value)
@@ -9,13 +11,14 @@ local function text_of(name, value)
     elseif type(value) == "string" or type(value) == "number" or type(value) == "boolean" then
         return tostring(value)
     end
-    error(("option '%s' cannot be a %s"):format(name, type(value)), 4)
+    failure.misuse("option '%s' cannot be a %s", name, type(value))
 end
 
 local function flatten_into(out, prefix, from)
     for key, value in pairs(from) do
         if type(key) ~= "string" then
-            error(("options have names, got a %s as a key"):format(type(key)), 4)
+            failure.misuse("options have names, got a %s as a key (a URL is named, too: url = \"postgresql://...\")",
+                type(key))
         end
         local name = prefix .. key
         if type(value) == "table" and prefix == "" then
@@ -41,7 +44,7 @@ local function without_values(where, values)
     if sink == nil or type(sink) == "string" then
         return copy
     elseif type(sink) ~= "function" then
-        error("option 'log.sink' must be a function, \"stderr\" or \"ngx\"", 4)
+        failure.misuse("option 'log.sink' must be a function, \"stderr\" or \"ngx\"")
     end
     values.sink = where.log.sink
     copy.log = {}
@@ -59,7 +62,7 @@ function M.flatten(where)
     elseif type(where) == "string" then
         return where, out, values
     elseif type(where) ~= "table" then
-        error(("a URL or a table of options expected, got %s"):format(type(where)), 3)
+        failure.misuse("a URL or a table of options expected, got %s", type(where))
     end
     flatten_into(out, "", without_values(where, values))
     local url = out.url

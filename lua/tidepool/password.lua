@@ -20,7 +20,7 @@ end
 -- What is wrong with a password, if anything is. libpq takes it as a C string.
 local function fault_of(password)
     if type(password) ~= "string" then
-        return ("the password function returned a %s"):format(type(password))
+        return ("the password function returned %s"):format(password == nil and "nil" or "a " .. type(password))
     elseif password == "" or password:find("\0", 1, true) then
         return "the password function returned text that is empty or has a NUL in it"
     end

@@ -1,6 +1,7 @@
 -- Pipelines: statements that are collected by a function and sent in one round trip.
 
 local compat = require "tidepool.compat"
+local failure = require "tidepool.failure"
 
 local M = {}
 
@@ -28,6 +29,9 @@ end
 -- @param[opt] options timeout_ms of the whole
 -- @return the list of the answers; or nil and an error
 function M.run(target, fn, options)
+    if type(fn) ~= "function" then
+        failure.misuse("a function expected, got %s", type(fn))
+    end
     local pipeline = setmetatable({}, Pipeline)
     fn(pipeline)
     return target:_pipeline(pipeline, options)

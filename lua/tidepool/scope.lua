@@ -57,13 +57,16 @@ local function read_options(options)
     end
     for name, value in pairs(options) do
         if name ~= "timeout_ms" and name ~= "deadline_ms" and name ~= "tags" and name ~= "application_name" then
-            error(("unknown option '%s' of a block (known: timeout_ms, deadline_ms, tags, application_name)")
-                :format(tostring(name)), 3)
+            failure.misuse("unknown option '%s' of a block (known: timeout_ms, deadline_ms, tags, application_name)",
+                tostring(name))
         elseif name:find "_ms$" and (type(value) ~= "number" or value < 0) then
-            error(("option %s must be milliseconds"):format(name), 3)
+            failure.misuse("option %s must be milliseconds", name)
         end
     end
-    tags.check(options)
+    local problem = tags.check(options)
+    if problem then
+        failure.misuse("%s", problem)
+    end
     return options.timeout_ms, M.deadline_in(options.deadline_ms), options
 end
 
@@ -75,7 +78,7 @@ end
 -- raised by fn is raised again.
 function M.methods.with(db, fn, options)
     if type(fn) ~= "function" then
-        error("a function expected", 2)
+        failure.misuse("a function expected, got %s", type(fn))
     end
     local timeout_ms, deadline, marks = read_options(options)
     local conn, err = db:acquire(M.patience(db, timeout_ms, deadline))

@@ -9,15 +9,18 @@ local DRAIN_MS = 30000
 
 local function check(signals)
     if type(signals) ~= "table" then
-        error(("a list of signals expected, got %s"):format(type(signals)), 3)
+        failure.misuse("a list of signals expected, got %s", type(signals))
     end
     for key in pairs(signals) do
         if key ~= "drain_ms" and type(key) ~= "number" then
-            error(("shutdown_on: unknown option '%s' (known: drain_ms)"):format(tostring(key)), 3)
+            failure.misuse("shutdown_on: unknown option '%s' (known: drain_ms)", tostring(key))
         end
     end
-    if #signals == 0 then
-        error("shutdown_on: no signal is named", 3)
+    local ms = signals.drain_ms
+    if ms ~= nil and (type(ms) ~= "number" or ms < 0 or ms > 2^31 - 1) then
+        failure.misuse("shutdown_on: drain_ms must be milliseconds")
+    elseif #signals == 0 then
+        failure.misuse("shutdown_on: no signal is named")
     end
 end
 

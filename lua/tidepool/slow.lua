@@ -8,6 +8,7 @@ local await = require "tidepool.await"
 local compat = require "tidepool.compat"
 local core = require "tidepool.core"
 local events = require "tidepool.events"
+local failure = require "tidepool.failure"
 
 local M = { methods = {} }
 
@@ -152,6 +153,10 @@ end
 local function settled(name)
     local method = core.db_methods[name]
     M.methods[name] = function(db, ...)
+        local ms = ...
+        if ms ~= nil and type(ms) ~= "number" then
+            failure.misuse("milliseconds expected, got %s", type(ms))
+        end
         local state, deadline = db:_state(), core.now() + 2 * PATIENCE_MS
         while state.explaining and core.now() < deadline do
             M.look(db, state)

@@ -16,18 +16,18 @@ end
 
 --- The comment of some tags: keys in their order, values as in a URL.
 -- @param tags {traceparent = "00-...", route = "/x"}: values are strings, numbers or booleans
--- @return the comment, or nil where there are none. Misuse raises
+-- @return the comment, or nil where there are none; nil and what is wrong with them
 function M.comment(tags)
     if type(tags) ~= "table" then
-        error(("option 'tags' must be a table, got a %s"):format(type(tags)), 0)
+        return nil, ("option 'tags' must be a table, got a %s"):format(type(tags))
     end
     local parts = {}
     for name, value in pairs(tags) do
         local kind = type(value)
         if type(name) ~= "string" or name == "" then
-            error("option 'tags' must have names", 0)
+            return nil, "option 'tags' must have names"
         elseif kind ~= "string" and kind ~= "number" and kind ~= "boolean" then
-            error(("option 'tags': '%s' cannot be a %s"):format(name, kind), 0)
+            return nil, ("option 'tags': '%s' cannot be a %s"):format(name, kind)
         end
         parts[#parts + 1] = ("%s='%s'"):format(encode(name), encode(tostring(value)))
     end
@@ -37,19 +37,18 @@ function M.comment(tags)
     table.sort(parts)
     local comment = "/*" .. table.concat(parts, ",") .. "*/"
     if #comment > BYTES_AT_MOST then
-        error(("option 'tags': %d bytes are more than the %d there can be"):format(#comment, BYTES_AT_MOST), 0)
+        return nil, ("option 'tags': %d bytes are more than the %d there can be"):format(#comment, BYTES_AT_MOST)
     end
     return comment
 end
 
---- Checks the options tags and application_name of a block; what is wrong raises an error.
+--- Checks the options tags and application_name of a block.
+-- @return nil, or what is wrong with them
 function M.check(options)
-    if options.tags ~= nil then
-        M.comment(options.tags)
-    end
     if options.application_name ~= nil and type(options.application_name) ~= "string" then
-        error("option 'application_name' must be a string", 0)
+        return "option 'application_name' must be a string"
     end
+    return options.tags ~= nil and select(2, M.comment(options.tags)) or nil
 end
 
 --- Marks all that a connection does from now on; nil ends that.

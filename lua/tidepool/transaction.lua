@@ -61,27 +61,31 @@ local checks = {
     },
     timeout_ms = { is_duration, "must be milliseconds" },
     deadline_ms = { is_duration, "must be milliseconds" },
-    tags = { tags.comment, "must be a table of names and values" },
-    application_name = { function(value) return type(value) == "string" end, "must be a string" },
+    tags = { function() return true end }, -- looked at with application_name
+    application_name = { function() return true end },
 }
 
 -- Checks what a method was called with; what is wrong is its caller's mistake (level 3).
 local function check_arguments(fn, options)
     if type(fn) ~= "function" then
-        error("a function expected", 3)
+        failure.misuse("a function expected, got %s", type(fn))
     elseif options == nil then
         return {}
     elseif type(options) ~= "table" then
-        error(("a table of options expected, got %s"):format(type(options)), 3)
+        failure.misuse("a table of options expected, got %s", type(options))
     end
     for name, value in pairs(options) do
         local rule = checks[name]
         if not rule then
-            error(("unknown option '%s' of a transaction (known: isolation, read_only, deferrable, "
-                .. "retries, retry, timeout_ms, deadline_ms, tags, application_name)"):format(tostring(name)), 3)
+            failure.misuse("unknown option '%s' of a transaction (known: isolation, read_only, deferrable, "
+                .. "retries, retry, timeout_ms, deadline_ms, tags, application_name)", tostring(name))
         elseif not rule[1](value) then
-            error(("option %s %s"):format(name, rule[2]), 3)
+            failure.misuse("option %s %s", name, rule[2])
         end
+    end
+    local problem = tags.check(options)
+    if problem then
+        failure.misuse("%s", problem)
     end
     return options
 end
@@ -162,9 +166,9 @@ end
 -- savepoint; the outer transaction goes on.
 function Transaction:transaction(fn, options)
     if type(fn) ~= "function" then
-        error("a function expected", 2)
+        failure.misuse("a function expected, got %s", type(fn))
     elseif options ~= nil then
-        error("a nested transaction has the options of the outer one", 2)
+        failure.misuse("a nested transaction has the options of the outer one")
     elseif self.ended then
         return nil, failure.new("validation", "the transaction has ended")
     end

@@ -19,6 +19,8 @@
 --     shared = true    (optional) tasks may be ended from outside at any time, so that the one who
 --                      waits for the descriptor has to be a spawned one
 -- @module tidepool.await.adapter
+local failure = require "tidepool.failure"
+
 local M = {}
 
 --- Whether nginx runs this Lua: then the process is one of its workers, or the master that starts them.
@@ -70,14 +72,14 @@ function M.get(what)
                 return load(what)
             end
         end
-        error(("option 'await': no event loop '%s' is known (known: blocking, nginx, cqueues, luv, copas)")
-            :format(what), 4)
+        failure.misuse("option 'await': no event loop '%s' is known (known: blocking, nginx, cqueues, luv, copas)",
+            what)
     elseif type(what) ~= "table" then
-        error(("option 'await' must be a name or an adapter, got a %s"):format(type(what)), 4)
+        failure.misuse("option 'await' must be a name or an adapter, got a %s", type(what))
     end
     for _, name in ipairs(functions) do
         if type(what[name]) ~= "function" then
-            error(("option 'await': the adapter has no function '%s'"):format(name), 4)
+            failure.misuse("option 'await': the adapter has no function '%s'", name)
         end
     end
     return what

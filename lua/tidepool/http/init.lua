@@ -9,6 +9,7 @@
 -- @module tidepool.http
 local answer = require "tidepool.http.answer"
 local compat = require "tidepool.compat"
+local failure = require "tidepool.failure"
 local maintenance = require "tidepool.http.maintenance"
 local memory = require "tidepool.http.memory"
 local page = require "tidepool.http.page"
@@ -42,21 +43,21 @@ end
 local function check_indexes(indexes)
     for i, entry in ipairs(indexes) do
         if type(entry) ~= "table" or type(entry.name) ~= "string" or type(entry.on) ~= "string" then
-            error(("option 'indexes': entry %d needs a name and what it is on: { name = \"i\", on = \"t (column)\" }")
-                :format(i), 4)
+            failure.misuse("option 'indexes': entry %d needs a name and what it is on: "
+                .. "{ name = \"i\", on = \"t (column)\" }", i)
         end
     end
 end
 
 local function check(options)
     if type(options) ~= "table" then
-        error(("a table of options expected, got %s"):format(type(options)), 3)
+        failure.misuse("a table of options expected, got %s", type(options))
     end
     for name, value in pairs(options) do
         if not known[name] then
-            error(("unknown option '%s' (known: %s)"):format(tostring(name), names()), 3)
+            failure.misuse("unknown option '%s' (known: %s)", tostring(name), names())
         elseif type(value) ~= known[name] and not (name == "extra" and type(value) == "table") then
-            error(("option '%s' must be a %s"):format(name, known[name]), 3)
+            failure.misuse("option '%s' must be a %s", name, known[name])
         end
     end
     check_indexes(options.indexes or {})
@@ -117,9 +118,15 @@ local function respond(db, request, options)
     return respond_to(db, request, options)
 end
 
+local function check_database(db)
+    if type(db) ~= "userdata" then
+        failure.misuse("a database expected, as tidepool.open returns it, got %s", type(db))
+    end
+end
+
 local function check_request(request)
     if type(request) ~= "table" or type(request.method) ~= "string" or type(request.path) ~= "string" then
-        error("a request needs a method and a path", 3)
+        failure.misuse("a request needs a method and a path")
     end
     local path, query = request.path:match "^([^?]*)%??(.*)$"
     local copy = { headers = {}, query = query }
@@ -134,6 +141,7 @@ end
 -- @param options see README.md, or nil
 -- @return the status, the headers by lower-case names, and the body (empty for HEAD)
 function M.handle(db, request, options)
+    check_database(db)
     options = check(options or {})
     request = check_request(request)
     memory.sample(db)
@@ -151,12 +159,13 @@ Handler.__index = Handler
 --- A handler with its database and options: handler:handle(request).
 -- @param options those of handle, and `db`
 function M.new(options)
+    if type(options) ~= "table" then
+        failure.misuse("a table of options expected, as in http.new{ db = db }, got %s", type(options))
+    end
+    check_database(options.db)
     local rest = {}
     for name, value in pairs(options) do rest[name] = value end
     rest.db = nil
-    if not options.db then
-        error("option 'db' is missing: the database", 2)
-    end
     return setmetatable({ db = options.db, options = check(rest) }, Handler)
 end
 
@@ -167,6 +176,7 @@ end
 
 --- Answers the request that nginx runs this code for.
 function M.nginx(db, options)
+    check_database(db)
     return require "tidepool.http.nginx".answer(M.handle, db, options)
 end
 
