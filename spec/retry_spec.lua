@@ -60,6 +60,22 @@ describe("a statement that may be repeated", function()
         assert.is_true(server.now() - began < 400)
     end)
 
+    it("is none that commits on its way, as a procedure does", function()
+        server.psql [[create table retry_kept (id int);
+            create procedure retry_commits() language plpgsql as $$ begin
+                insert into retry_kept values (1); commit; perform retry_fails(1000000); end $$]]
+        local db = open { attempts = 3 }
+        local block = "do $$ begin insert into retry_kept values (2); commit; perform retry_fails(1000000); end $$"
+        for _, sql in ipairs { "call retry_commits()", " /* a */ CALL retry_commits()", block } do
+            assert.equal(1, fails(db:query(sql)).attempts)
+            assert.equal(1, fails(db:with(function(conn) return conn:query(sql) end)).attempts)
+        end
+        assert.equal(6, tries())
+        assert.equal("4 2", server.psql "select sum((id = 1)::int) || ' ' || sum((id = 2)::int) from retry_kept")
+        assert.equal(3, fails(db:query { block, idempotent = true }).attempts)
+        server.psql "drop procedure retry_commits(); drop table retry_kept"
+    end)
+
     it("takes no options that are none", function()
         local db = open()
         for _, wrong in ipairs { true, 3, { tries = 3 }, { attempts = 0 }, { attempts = "2" }, { 3 } } do
@@ -75,6 +91,16 @@ describe("a statement that may be repeated", function()
         local function block(tx) return tx:value "select retry_fails(3)" end
         assert.equal(1, fails(db:transaction(block)).attempts)
         assert.equal(3, (db:transaction(block, { retry = { attempts = 3, base_ms = 1, max_ms = 1 } })))
+    end)
+
+    it("as a transaction does not wait for a repetition that would come after its deadline", function()
+        local db = open()
+        local began = server.now()
+        local err = fails(db:transaction(function(tx) return tx:value "select retry_fails(100)" end,
+            { retry = { attempts = 3, base_ms = 60000, max_ms = 60000 }, deadline_ms = 5000 }))
+        assert.is_true(server.now() - began < 4000)
+        assert.equal(1, err.attempts)
+        assert.equal(0, db:stats().retries)
     end)
 
     it("is repeated within retry.budget, and told that it was not", function()
