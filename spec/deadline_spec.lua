@@ -1,6 +1,7 @@
 --- Deadlines of blocks: what runs in db:with and db:transaction has one end, whatever each statement is given.
 local loops = require "spec.support.loops"
 local expect = require "spec.support.expect"
+local server = require "spec.support.server"
 
 local fails, takes = expect.fails, expect.takes
 
@@ -56,6 +57,32 @@ loops.each(function(loop)
             return "done"
         end, { deadline_ms = 20000 })))
         assert.equal(1, db:value("select count(*) from " .. name))
+        assert(db:script("drop table " .. name))
+    end))
+
+    it("what begins after the deadline is not sent, and the connection is as good as before", loop.tasks(function()
+        local db = open()
+        local name = "late_" .. loop.name
+        assert(db:script(("create table %s (id int)"):format(name)))
+        local insert = ("insert into %s values ($1)"):format(name)
+        db:with(function(conn)
+            assert(conn:exec(insert, 1))
+            local err = fails("timeout", conn:transaction(function(tx)
+                assert(tx:exec(insert, 2))
+                loop.sleep(410)
+                return "done"
+            end))
+            assert.matches("deadline_ms", err.message)
+            assert.matches("not sent", fails("timeout", conn:exec(insert, 2)).message)
+            fails("timeout", conn:query_many(insert, { { 2 } }))
+            fails("timeout", conn:copy_in(name, { { 2 } }))
+            fails("timeout", conn:script(("insert into %s values (2)"):format(name)))
+            fails("timeout", conn:transaction(function(tx) return tx:exec(insert, 2) end))
+            assert.equal("idle", conn:transaction_state())
+        end, { deadline_ms = 400 })
+        fails("timeout", db:exec({ insert, timeout_ms = 0 }, 2))
+        assert.equal("1", server.psql("select string_agg(id::text, ',') from " .. name))
+        assert.equal(0, db:stats().closed.in_doubt)
         assert(db:script("drop table " .. name))
     end))
 
