@@ -103,6 +103,27 @@ describe("a statement that may be repeated", function()
         assert.equal(0, db:stats().retries)
     end)
 
+    it("as a transaction does not wait again for a connection that could not be had", function()
+        server.psql "drop role if exists retry_few; create role retry_few login connection limit 1"
+        local dbs = {}
+        for i = 1, 2 do
+            dbs[i] = closing(assert(tidepool.open {
+                url = server.url { user = "retry_few" }, pool = { min = 0, max = 1, acquire_timeout_ms = 800 },
+                log = { queries = false }, breaker = { failures = 0 },
+            }))
+        end
+        local held = assert(dbs[1]:acquire())
+        local began = server.now()
+        local result, err = dbs[2]:transaction(function() end, { retries = 10 })
+        assert.is_nil(result)
+        assert.equal("53300", err.code, tostring(err))
+        assert.is_true(server.now() - began < 2400)
+        assert.equal(0, dbs[2]:stats().retries)
+        held:release()
+        for _, db in ipairs(dbs) do db:close() end
+        server.psql "drop role retry_few"
+    end)
+
     it("is repeated within retry.budget, and told that it was not", function()
         local told = 0
         local db = open { attempts = 3, budget = 0 }

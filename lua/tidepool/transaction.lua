@@ -322,7 +322,7 @@ local function why_again(done, lost)
     local err = done.err
     if not failure.is(err) then
         return nil
-    elseif err.retryable and err.code then
+    elseif err.retryable and err.kind == "database" then -- no connection could be had: it was waited for
         return err.name
     elseif err.verdict == "aborted" or lost and err.kind ~= "commit_unknown" then
         return "connection lost"
