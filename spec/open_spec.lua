@@ -410,6 +410,18 @@ describe("a server that refuses", function()
         end
     end)
 
+    it("fails a call without the password that the server asks for fast", function()
+        local url = server.url { tcp = true, passfile = "/nowhere" }:gsub(":" .. server.password .. "@", "@")
+        local db = closing(assert(tidepool.open(quiet { url = url, pool = { acquire_timeout_ms = 20000 } })))
+        local began = server.now()
+        local value, err = db:value "select 1"
+        assert.is_true(server.now() - began < 1500)
+        assert.is_nil(value)
+        assert.equal("connection", err.kind)
+        assert.matches("no password supplied", err.message)
+        assert.is_false(err.retryable)
+    end)
+
     it("fails a call to a database that does not exist fast", function()
         local db = closing(assert(tidepool.open(quiet { url = server.url { database = "no such database" } })))
         local began = server.now()

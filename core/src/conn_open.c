@@ -97,7 +97,7 @@ static enum tp_step open_failed(struct tp_conn *conn, struct tp_error *err)
     memcpy(err->code, code, sizeof err->code);
     if (code[0] != '\0')
         tp__text_copy(err->severity, sizeof err->severity, "FATAL");
-    err->retryable = may_pass(err);
+    err->retryable = may_pass(err) && !PQconnectionNeedsPassword(conn->pg);
     tp__conn_set_state(conn, TP_CONN_LOST);
     return TP_FAILED;
 }
