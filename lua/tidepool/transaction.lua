@@ -264,12 +264,14 @@ local function settle(db, done)
     return done
 end
 
--- Where there is something to be undone and the connection can be told so; otherwise releasing it deals with that. It
--- is not bound by the deadline.
-local function undo(connection)
+-- What a ROLLBACK may take after the deadline.
+local ROLLBACK_MS = 1000
+
+-- Where there is something to be undone and the connection can be told so; otherwise releasing it deals with that.
+local function undo(connection, deadline)
     local state = connection:transaction_state()
     if state == "open" or state == "failed" then
-        connection:_until(nil)
+        connection:_until(deadline and math.max(deadline, core.now() + ROLLBACK_MS))
         connection:control("ROLLBACK")
     end
 end
@@ -296,7 +298,7 @@ local function run_unmarked(connection, fn, begin, deadline)
         end
     end
     if done.err ~= nil or done.raised then
-        undo(connection)
+        undo(connection, earliest)
     end
     connection:_until(before)
     return done

@@ -83,6 +83,22 @@ describe("a server process that is stopped (SIGSTOP)", function()
         end)
     end)
 
+    it("does not keep a transaction whose deadline has passed for ever", function()
+        lab.leaves_nothing(function(name)
+            local db <close> = lab.open { url = server.url { application_name = name } }
+            local pid
+            takes(600, 1600 + lab.LATE_MS, function()
+                fails("timeout", db:transaction(function(tx)
+                    pid = tx:value "select pg_backend_pid()"
+                    server.sh(("kill -STOP %d"):format(pid))
+                    server.sleep(610)
+                end, { deadline_ms = 600 }))
+            end)
+            server.sh(("kill -CONT %d"):format(pid))
+            assert.equal(1, db:value "select 1")
+        end)
+    end)
+
     it("if it is the one that accepts, holds up new connections to the deadline, and not those there are", function()
         lab.leaves_nothing(function(name)
             local db <close> = lab.open {
