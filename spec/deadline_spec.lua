@@ -119,6 +119,15 @@ loops.each(function(loop)
         end)
     end
 
+    it("a deadline_ms without an end is none", loop.tasks(function()
+        local db = open()
+        for _, ms in ipairs { math.huge, 1e300, 1e16 } do
+            local function block(it) return it:value "select 1" end
+            assert.equal(1, (db:with(block, { deadline_ms = ms })))
+            assert.equal(1, (db:transaction(block, { deadline_ms = ms })))
+        end
+    end))
+
     it("options that are none are misuse", function()
         local db = open()
         assert.has_error(function() db:with(print, { dead_ms = 1 }) end)
