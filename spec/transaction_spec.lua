@@ -339,6 +339,25 @@ describe("a transaction", function()
             assert.equal(0, count(db))
         end)
 
+        it("that could not be rolled back is not committed with the outer one", function()
+            local rows
+            local err = fails("busy", db:transaction(function(tx)
+                insert(tx, 1)
+                tx:transaction(function(sub)
+                    insert(sub, 2)
+                    local next_row, _, _, opened = sub:each "select generate_series(1, 100000)"
+                    rows = opened
+                    next_row()
+                    return nil, "no"
+                end)
+                rows:close() -- and all is well again, but for the savepoint
+                insert(tx, 3)
+                return "fine"
+            end))
+            assert.matches("could not be rolled back", err.message)
+            assert.equal(0, count(db))
+        end)
+
         it("nests three deep", function()
             db:transaction(function(tx)
                 insert(tx, 1)

@@ -174,7 +174,8 @@ function Transaction:transaction(fn, options)
     if not ok then
         return nil, err
     end
-    local inner = setmetatable({ connection = connection, depth = self.depth + 1 }, Transaction)
+    local whole = self.whole
+    local inner = setmetatable({ connection = connection, depth = self.depth + 1, whole = whole }, Transaction)
     local done = outcome(compat.pcall(fn, inner))
     inner.ended = true
     if done.err == nil and not done.raised then
@@ -186,6 +187,9 @@ function Transaction:transaction(fn, options)
     end
     ok, err = connection:control(("ROLLBACK TO SAVEPOINT %s; RELEASE SAVEPOINT %s"):format(name, name))
     local state = connection:transaction_state()
+    if not ok then
+        whole.spoilt = err
+    end
     if not ok and not done.raised and state ~= "active" and state ~= "unknown" then
         return nil, err
     end
@@ -276,6 +280,12 @@ local function undo(connection, deadline)
     end
 end
 
+-- What was to be undone by a savepoint, and was not, may not be committed: nil, or an error.
+local function why_spoilt(tx)
+    local err = tx.whole.spoilt
+    return err and failure.new(err.kind, "a transaction within could not be rolled back: " .. err.message)
+end
+
 -- One run of the block on a connection that is in no transaction.
 local function run_unmarked(connection, fn, begin, deadline)
     local before, earliest = scope.restrict(connection, deadline)
@@ -284,11 +294,11 @@ local function run_unmarked(connection, fn, begin, deadline)
         connection:_until(before)
         return { err = err, unbegun = true }
     end
-    local tx = setmetatable({ connection = connection, depth = 1 }, Transaction)
+    local tx = setmetatable({ connection = connection, depth = 1, whole = {} }, Transaction)
     local done = outcome(repeats.pcall(connection, fn, tx))
     tx.ended = true
     if done.err == nil and not done.raised then
-        done.err = scope.check(earliest)
+        done.err = scope.check(earliest) or why_spoilt(tx)
     end
     if done.err == nil and not done.raised then
         local sent
