@@ -1,6 +1,7 @@
 --- Deadlines of blocks: what runs in db:with and db:transaction has one end, whatever each statement is given.
 local loops = require "spec.support.loops"
 local expect = require "spec.support.expect"
+local server = require "spec.support.server"
 
 local fails, takes = expect.fails, expect.takes
 
@@ -59,6 +60,32 @@ loops.each(function(loop)
         assert(db:script("drop table " .. name))
     end))
 
+    it("what begins after the deadline is not sent, and the connection is as good as before", loop.tasks(function()
+        local db = open()
+        local name = "late_" .. loop.name
+        assert(db:script(("create table %s (id int)"):format(name)))
+        local insert = ("insert into %s values ($1)"):format(name)
+        db:with(function(conn)
+            assert(conn:exec(insert, 1))
+            local err = fails("timeout", conn:transaction(function(tx)
+                assert(tx:exec(insert, 2))
+                loop.sleep(510)
+                return "done"
+            end))
+            assert.matches("deadline_ms", err.message)
+            assert.matches("not sent", fails("timeout", conn:exec(insert, 2)).message)
+            fails("timeout", conn:query_many(insert, { { 2 } }))
+            fails("timeout", conn:copy_in(name, { { 2 } }))
+            fails("timeout", conn:script(("insert into %s values (2)"):format(name)))
+            fails("timeout", conn:transaction(function(tx) return tx:exec(insert, 2) end))
+            assert.equal("idle", conn:transaction_state())
+        end, { deadline_ms = 500 })
+        fails("timeout", db:exec({ insert, timeout_ms = 0 }, 2))
+        assert.equal("1", server.psql("select string_agg(id::text, ',') from " .. name))
+        assert.equal(0, db:stats().closed.in_doubt)
+        assert(db:script("drop table " .. name))
+    end))
+
     it("deadline_ms of a block within another one is the earlier of the two", loop.tasks(function()
         local db = open()
         takes(75, 1500, function()
@@ -91,6 +118,15 @@ loops.each(function(loop)
             end)
         end)
     end
+
+    it("a deadline_ms without an end is none", loop.tasks(function()
+        local db = open()
+        for _, ms in ipairs { math.huge, 1e300, 1e16 } do
+            local function block(it) return it:value "select 1" end
+            assert.equal(1, (db:with(block, { deadline_ms = ms })))
+            assert.equal(1, (db:transaction(block, { deadline_ms = ms })))
+        end
+    end))
 
     it("options that are none are misuse", function()
         local db = open()

@@ -60,6 +60,22 @@ describe("a statement that may be repeated", function()
         assert.is_true(server.now() - began < 4000)
     end)
 
+    it("is none that commits on its way, as a procedure does", function()
+        server.psql [[create table retry_kept (id int);
+            create procedure retry_commits() language plpgsql as $$ begin
+                insert into retry_kept values (1); commit; perform retry_fails(1000000); end $$]]
+        local db = open { attempts = 3 }
+        local block = "do $$ begin insert into retry_kept values (2); commit; perform retry_fails(1000000); end $$"
+        for _, sql in ipairs { "call retry_commits()", " /* a */ CALL retry_commits()", block } do
+            assert.equal(1, fails(db:query(sql)).attempts)
+            assert.equal(1, fails(db:with(function(conn) return conn:query(sql) end)).attempts)
+        end
+        assert.equal(6, tries())
+        assert.equal("4 2", server.psql "select sum((id = 1)::int) || ' ' || sum((id = 2)::int) from retry_kept")
+        assert.equal(3, fails(db:query { block, idempotent = true }).attempts)
+        server.psql "drop procedure retry_commits(); drop table retry_kept"
+    end)
+
     it("takes no options that are none", function()
         local db = open()
         for _, wrong in ipairs { true, 3, { tries = 3 }, { attempts = 0 }, { attempts = "2" }, { 3 } } do
@@ -75,6 +91,37 @@ describe("a statement that may be repeated", function()
         local function block(tx) return tx:value "select retry_fails(3)" end
         assert.equal(1, fails(db:transaction(block)).attempts)
         assert.equal(3, (db:transaction(block, { retry = { attempts = 3, base_ms = 1, max_ms = 1 } })))
+    end)
+
+    it("as a transaction does not wait for a repetition that would come after its deadline", function()
+        local db = open()
+        local began = server.now()
+        local err = fails(db:transaction(function(tx) return tx:value "select retry_fails(100)" end,
+            { retry = { attempts = 3, base_ms = 60000, max_ms = 60000 }, deadline_ms = 5000 }))
+        assert.is_true(server.now() - began < 4000)
+        assert.equal(1, err.attempts)
+        assert.equal(0, db:stats().retries)
+    end)
+
+    it("as a transaction does not wait again for a connection that could not be had", function()
+        server.psql "drop role if exists retry_few; create role retry_few login connection limit 1"
+        local dbs = {}
+        for i = 1, 2 do
+            dbs[i] = closing(assert(tidepool.open {
+                url = server.url { user = "retry_few" }, pool = { min = 0, max = 1, acquire_timeout_ms = 800 },
+                log = { queries = false }, breaker = { failures = 0 },
+            }))
+        end
+        local held = assert(dbs[1]:acquire())
+        local began = server.now()
+        local result, err = dbs[2]:transaction(function() end, { retries = 10 })
+        assert.is_nil(result)
+        assert.equal("53300", err.code, tostring(err))
+        assert.is_true(server.now() - began < 2400)
+        assert.equal(0, dbs[2]:stats().retries)
+        held:release()
+        for _, db in ipairs(dbs) do db:close() end
+        server.psql "drop role retry_few"
     end)
 
     it("is repeated within retry.budget, and told that it was not", function()

@@ -320,6 +320,44 @@ describe("a transaction", function()
             assert.equal(2, count(db))
         end)
 
+        it("says why it failed where its connection is of no use any more", function()
+            local result, failure = db:transaction(function(tx)
+                insert(tx, 1)
+                fails("timeout", tx:transaction(function(sub)
+                    return sub:exec { "select pg_sleep(60)", timeout_ms = 20 }
+                end))
+                return "fine"
+            end)
+            assert.is_nil(result)
+            assert.equal("busy", failure.kind)
+            local err = fails("connection", db:transaction(function(tx)
+                return tx:transaction(function(sub)
+                    return sub:exec "select pg_terminate_backend(pg_backend_pid()), pg_sleep(60)"
+                end)
+            end))
+            assert.equal("57P01", err.code)
+            assert.equal(0, count(db))
+        end)
+
+        it("that could not be rolled back is not committed with the outer one", function()
+            local rows
+            local err = fails("busy", db:transaction(function(tx)
+                insert(tx, 1)
+                tx:transaction(function(sub)
+                    insert(sub, 2)
+                    local next_row, _, _, opened = sub:each "select generate_series(1, 100000)"
+                    rows = opened
+                    next_row()
+                    return nil, "no"
+                end)
+                rows:close() -- and all is well again, but for the savepoint
+                insert(tx, 3)
+                return "fine"
+            end))
+            assert.matches("could not be rolled back", err.message)
+            assert.equal(0, count(db))
+        end)
+
         it("nests three deep", function()
             db:transaction(function(tx)
                 insert(tx, 1)
@@ -585,6 +623,30 @@ describe("a transaction whose connection is lost", function()
         end))
         assert.is_nil(err.message:find("carried out", 1, true), err.message)
         assert.equal(0, db:value "select count(*) from transaction_lost where id = 5")
+    end)
+
+    it("before COMMIT is no commit_unknown behind a COPY, a script or a pipeline", function()
+        local killer = closing(open())
+        for i, write in ipairs {
+            function(tx) return tx:copy_in("transaction_lost", { { 6 } }) end,
+            function(tx) return tx:script "insert into transaction_lost values (6)" end,
+            function(tx) return tx:query_many("insert into transaction_lost values ($1)", { { 6 } }) end,
+        } do
+            local runs = 0
+            local function block(tx)
+                runs = runs + 1
+                local pid = tx:value "select pg_backend_pid()"
+                check(write(tx))
+                if runs % 2 == 1 then
+                    assert.is_true(killer:value("select pg_terminate_backend($1, 5000)", pid))
+                end
+                return "ok"
+            end
+            fails("connection", db:transaction(block))
+            runs = 0
+            assert.equal("ok", db:transaction(block, { retries = 1 }))
+            assert.equal(i, db:value "select count(*) from transaction_lost where id = 6")
+        end
     end)
 
     it("at COMMIT is run again when it was rolled back", function()

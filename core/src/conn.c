@@ -17,7 +17,7 @@
 /* Row: from, column: to, in the order of enum tp_conn_state. */
 static const bool transitions[][TP_CONN_LOST + 1] = {
     /* RESOLVING  */ {false, true, false, false, false, true},
-    /* CONNECTING */ {false, false, true, false, false, true},
+    /* CONNECTING */ {false, true, true, false, false, true},
     /* READY      */ {false, false, false, true, false, true},
     /* ASKING     */ {false, false, true, false, true, true},
     /* CANCELLING */ {false, false, false, true, false, true},

@@ -28,6 +28,12 @@ enum tp_clearing {
     TP_CLEARING_DOUBT  /* no clearing: it is asked whether the session can write */
 };
 
+/* The hosts that libpq is given, as it gets them; see conn_hosts.c. */
+struct tp_conn_hosts {
+    char *names, *addresses, *ports; /* NULL: not said */
+    const char *current;             /* libpq's, to be compared only */
+};
+
 enum tp_copy_state {
     TP_COPY_OFF,
     TP_COPY_ASKED, /* the server has not begun it yet */
@@ -61,6 +67,7 @@ struct tp_conn {
     int events;
     int64_t deadline; /* of connecting or mending */
     struct tp_resolve *resolve;
+    struct tp_conn_hosts hosts;
     struct tp_buf names;       /* for libpq's "host", where tls.server_name stands for the hosts */
     struct tp_conn *inherited; /* in a forked child: the next one that is the parent's */
 
@@ -147,6 +154,18 @@ struct tp_conn {
 };
 
 void tp__conn_set_state(struct tp_conn *conn, enum tp_conn_state state);
+
+/* --- conn_hosts.c --------------------------------------------------------------- */
+
+/* What is about to be given to libpq, the first time; each may be NULL. */
+void tp__conn_note_hosts(struct tp_conn *conn, const char *names, const char *addresses,
+                         const char *ports);
+void tp__conn_forget_hosts(struct tp_conn *conn);
+bool tp__conn_has_other_hosts(const struct tp_conn *conn);
+/* A look at the host that libpq is at; one that it has moved on to has a deadline of its own. */
+void tp__conn_watch_host(struct tp_conn *conn, bool moves_on);
+/* Takes the host that libpq is at from the list. False: there is no other. */
+bool tp__conn_drop_host(struct tp_conn *conn);
 
 /* --- conn_mark.c ---------------------------------------------------------------- */
 

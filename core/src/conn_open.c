@@ -188,13 +188,25 @@ static void forget_password(struct tp_conn *conn)
     conn->env.password = NULL;
 }
 
+static const char *value_of(const struct parameters *with, const char *keyword)
+{
+    for (int i = 0; i < with->count; i++) {
+        if (strcmp(with->keywords[i], keyword) == 0)
+            return with->values[i];
+    }
+    return NULL;
+}
+
 static enum tp_step begin_connecting(struct tp_conn *conn, struct parameters *with,
                                      struct tp_error *err)
 {
     with->keywords[with->count] = NULL;
     with->values[with->count] = NULL;
+    tp__conn_note_hosts(conn, value_of(with, "host"), value_of(with, "hostaddr"),
+                        value_of(with, "port"));
     conn->pg = PQconnectStartParams(with->keywords, with->values, 0);
-    forget_password(conn);
+    if (!tp__conn_has_other_hosts(conn))
+        forget_password(conn);
     if (conn->pg == NULL) {
         tp__error_set(err, TP_ERR_MEMORY, "out of memory for a connection");
         tp__conn_set_state(conn, TP_CONN_LOST);
@@ -205,8 +217,25 @@ static enum tp_step begin_connecting(struct tp_conn *conn, struct parameters *wi
     PQsetNoticeReceiver(conn->pg, on_notice, conn);
     if (PQstatus(conn->pg) == CONNECTION_BAD)
         return open_failed(conn, err);
+    tp__conn_watch_host(conn, false);
     conn->events = TP_WRITE;
     return TP_WAIT;
+}
+
+/* The host that libpq is at does not answer. */
+static enum tp_step leave_host(struct tp_conn *conn, struct tp_error *err)
+{
+    struct parameters with;
+    if (conn->state != TP_CONN_CONNECTING || !tp__conn_drop_host(conn))
+        return open_timed_out(conn, err);
+    PQfinish(conn->pg);
+    conn->pg = NULL;
+    conn->deadline = tp__after(tp_now(), tp__config_settings(conn->env.config)->connect_timeout_us);
+    collect_parameters(conn, &with);
+    put(&with, "host", conn->hosts.names);
+    put(&with, "hostaddr", conn->hosts.addresses);
+    put(&with, "port", conn->hosts.ports);
+    return begin_connecting(conn, &with, err);
 }
 
 static enum tp_step resolved(struct tp_conn *conn, struct tp_error *err)
@@ -229,6 +258,8 @@ static enum tp_step connected(struct tp_conn *conn, struct tp_error *err)
 {
     tp__keyring_release(conn->env.keyring);
     conn->env.keyring = NULL;
+    forget_password(conn);
+    tp__conn_forget_hosts(conn);
     PQsetErrorVerbosity(conn->pg, PQERRORS_DEFAULT);
     if (PQsetnonblocking(conn->pg, 1) != 0)
         return open_failed(conn, err);
@@ -264,9 +295,11 @@ static enum tp_step poll_connecting(struct tp_conn *conn, struct tp_error *err)
     case PGRES_POLLING_FAILED:
         return open_failed(conn, err);
     case PGRES_POLLING_WRITING:
+        tp__conn_watch_host(conn, true);
         conn->events = TP_WRITE;
         return TP_WAIT;
     default:
+        tp__conn_watch_host(conn, true);
         conn->events = TP_READ;
         if (!tp__conn_is_flooded(conn))
             return TP_WAIT;
@@ -280,7 +313,7 @@ static enum tp_step poll_connecting(struct tp_conn *conn, struct tp_error *err)
 enum tp_step tp__conn_step_open(struct tp_conn *conn, struct tp_error *err)
 {
     if (tp_now() >= conn->deadline)
-        return open_timed_out(conn, err);
+        return leave_host(conn, err);
     if (conn->state == TP_CONN_CONNECTING)
         return poll_connecting(conn, err);
     if (conn->resolve == NULL) {
@@ -356,6 +389,7 @@ void tp__conn_close(struct tp_conn *conn, bool forked)
     tp__conn_end_block(conn);
     tp__resolve_free(conn->resolve);
     forget_password(conn);
+    tp__conn_forget_hosts(conn);
     tp__buf_free(&conn->names);
     tp__keyring_release(conn->env.keyring);
     tp__conn_cancel_behind(conn);

@@ -169,6 +169,17 @@ static void free_database(void *ctx)
     free(database);
 }
 
+static bool has_several_hosts(const tp_config *config)
+{
+    struct tp_conninfo info = tp__config_conninfo(config);
+    for (size_t i = 0; info.keywords[i] != NULL; i++) {
+        bool host = strncmp(info.keywords[i], "host", 4) == 0; /* or hostaddr */
+        if (host && strchr(info.values[i], ',') != NULL)
+            return true;
+    }
+    return false;
+}
+
 /* One process can have at most what all may have together. */
 static struct tp_pool_limits limits_of(const struct tp_settings *settings)
 {
@@ -306,6 +317,7 @@ struct tp_database *tp__database_open(tp_config *config, struct tp_error *err)
     database->settings = settings;
     database->tls.keyring = tp__keyring_retain(tp__config_keyring(config));
     database->pool->configured = settings->configured;
+    database->pool->limits.several_servers = has_several_hosts(config);
     database->pool->budget = shared.budget;
     database->pool->ledger = shared.ledger;
     return database;

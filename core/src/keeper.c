@@ -206,7 +206,8 @@ static void connect_failed_locked(struct tp_slot *slot, const struct tp_error *e
 }
 
 /* 57P02 and 57P03: the server crashed or is on its way up or down. What was
- * connected to it before is of no use any more. */
+ * connected to it before is of no use any more; what was connected to another, by the same pool,
+ * may well be. */
 static bool says_server_gone(const struct tp_error *err)
 {
     return strcmp(err->code, "57P02") == 0 || strcmp(err->code, "57P03") == 0;
@@ -220,7 +221,7 @@ static void connect_failed(struct tp_slot *slot, const struct tp_error *err)
     pthread_mutex_unlock(&pool->lock);
     tp__keeper_disarm(pool, slot);
     tp__pool_close_connection(pool, connection);
-    if (says_server_gone(err))
+    if (says_server_gone(err) && !pool->limits.several_servers)
         tp__pool_bump_epoch(pool, TP_CLOSE_SERVER_GONE);
     pthread_mutex_lock(&pool->lock);
     connect_failed_locked(slot, err);

@@ -134,6 +134,9 @@ void tp__op_send(tp_op *op);
 bool tp__op_step_statement(tp_op *op, int ready);
 /* Whether the deadline has passed; rows that keep coming do not put it off. */
 bool tp__op_is_late(const tp_op *op);
+/* What would be sent now could be carried out by the time it is cancelled. True: the operation has
+ * failed with a timeout instead, and the connection is as it was. */
+bool tp__op_is_too_late_to_send(tp_op *op);
 /* The statement is stopped; op->error says whether that is a failure. */
 void tp__op_begin_stop(tp_op *op);
 /* There were more rows or bytes than there may be: sets op->error. */

@@ -315,6 +315,8 @@ static bool begin_sending(tp_op *op)
                          "the pipeline has more different statements than statement_cache_size");
         return true;
     }
+    if (tp__op_is_too_late_to_send(op))
+        return true;
     op->pipeline->begun = true;
     if (!asked(op, tp__conn_ask_pipeline(op->conn)))
         return true;

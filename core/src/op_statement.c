@@ -5,6 +5,7 @@
 #include "error.h"
 #include "op_impl.h"
 #include "pool_stats.h"
+#include "sqltext.h"
 
 /* ---------------------------------------------------------------- endings */
 
@@ -148,6 +149,13 @@ static bool is_code(const struct tp_error *err, const char *code)
     return strcmp(err->code, code) == 0;
 }
 
+/* What a procedure has committed stays when it fails later, so that its error is no proof that
+ * nothing was done. */
+static bool is_undone(const tp_op *op)
+{
+    return op->query.idempotent || !tp__sql_may_commit(op->query.sql, op->query.sql_len);
+}
+
 /* The server's way to say that a prepared statement must be prepared anew: the result
  * type of its plan has changed, or it is not there (a pooler in between). */
 static bool is_stale_plan(const tp_op *op)
@@ -183,14 +191,14 @@ static const char *why_repeat(const tp_op *op)
      * outside of one is no error. */
     if (op->in_tx || op->kind != OP_QUERY || (op->query.stream && op->rows > 0))
         return NULL;
-    if (is_stale_plan(op))
-        return op->stale_retried ? NULL : "stale plan";
+    if (is_stale_plan(op)) /* said from within a function it is about a statement of that one */
+        return op->stale_retried || (err->where[0] != '\0' && !is_undone(op)) ? NULL : "stale plan";
     if (was_unread(op))
         return "ended by the server before it read the statement";
     int most = op->query.retry.attempts;
     if (op->attempts >= (most > 0 ? most : op->database->settings->retry_attempts))
         return NULL;
-    if (tp_sqlstate_retryable(err->code) && !op->query.simple)
+    if (tp_sqlstate_retryable(err->code) && !op->query.simple && is_undone(op))
         return tp_sqlstate_name(err->code);
     if (is_harmless(op) && op->owned && err->kind == TP_ERR_CONNECTION)
         return "connection lost";
@@ -285,10 +293,20 @@ static void mark(const tp_op *op)
     tp__conn_mark(op->conn, comment, name);
 }
 
+bool tp__op_is_too_late_to_send(tp_op *op)
+{
+    if (!tp__op_is_late(op))
+        return false;
+    tp__op_fail_with(op, TP_ERR_TIMEOUT, "the deadline has passed, and the statement was not sent");
+    return true;
+}
+
 void tp__op_begin_statement(tp_op *op)
 {
     const struct tp_query *query = &op->query;
     op->attempts++;
+    if (tp__op_is_too_late_to_send(op))
+        return;
     op->rows = op->bytes = 0;
     op->over_limit = false;
     bound(op);
@@ -379,6 +397,8 @@ void tp__op_send(tp_op *op)
         tp__op_pipeline_add(op);
         return;
     }
+    if (tp__op_is_too_late_to_send(op))
+        return;
     if (op->keeps && tp__conn_has_comment(op->conn))
         op->keeps = false;
     struct tp_execution execution = {

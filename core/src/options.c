@@ -72,7 +72,8 @@ static const struct tp_option rows[TP_OPTIONS] = {
                               "production means development."),
     [TP_OPT_CONNECT_TIMEOUT] =
         {{"connect_timeout_ms", TP_OPTION_MS, "", "connect_timeout", "10000", "10000", "",
-          "How long one attempt to connect may take; the URL has it in seconds; 0 is no limit."},
+          "How long one attempt to connect to a host may take; the URL has it in seconds; 0 is no "
+          "limit."},
          TP_OPTION_URL_SECONDS,
          0,
          MS_MAX},

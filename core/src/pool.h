@@ -112,6 +112,7 @@ struct tp_pool_limits {
     int64_t connect_base_us, connect_max_us; /* backoff between failed connects */
     bool by_permit;       /* connections are begun as vtable->permit says, and only such as somebody
                              waits for; else all may be */
+    bool several_servers; /* what one of them says is not about connections to the others */
     bool adaptive;        /* between min and max as many as are of use */
     int retry_percent;    /* repetitions per 100 queries; 100: any number */
     int breaker_failures; /* in a row, until callers fail fast; 0: never */

@@ -162,13 +162,38 @@ static const char *const reading_beginnings[] = {
     "show",    "start",   "table",      "unlisten", "vacuum",    "values",
 };
 
+/* The first word of the first statement, or what stands there instead. */
+static struct tp_sql_token first_token(struct tp_sql_reader *in)
+{
+    struct tp_sql_token token = tp__sql_next_token(in);
+    while (is_sign(&token, '(') || is_sign(&token, ';'))
+        token = tp__sql_next_token(in);
+    return token;
+}
+
 bool tp__sql_may_write(const char *sql, size_t len)
 {
     struct tp_sql_reader in = {.at = sql, .end = sql + len};
-    struct tp_sql_token token = tp__sql_next_token(&in);
-    while (is_sign(&token, '(') || is_sign(&token, ';'))
-        token = tp__sql_next_token(&in);
+    struct tp_sql_token token = first_token(&in);
     return token.kind != TP_TOKEN_END &&
            !is_among(&token, reading_beginnings,
                      sizeof reading_beginnings / sizeof *reading_beginnings);
+}
+
+/* In the order of the alphabet. Source: PreventInTransactionBlock in PostgreSQL, and the manual's
+ * 43.8, "Transaction Management". */
+static const char *const committing_beginnings[] = {
+    "call", "cluster", "do", "reindex", "vacuum",
+};
+
+bool tp__sql_may_commit(const char *sql, size_t len)
+{
+    struct tp_sql_reader in = {.at = sql, .end = sql + len};
+    struct tp_sql_token token = first_token(&in);
+    if (is_among(&token, committing_beginnings,
+                 sizeof committing_beginnings / sizeof *committing_beginnings))
+        return true;
+    while (token.kind != TP_TOKEN_END && !is_word(&token, "concurrently"))
+        token = tp__sql_next_token(&in);
+    return token.kind != TP_TOKEN_END;
 }

@@ -19,6 +19,10 @@ enum tp_sql_traces {
  * to be about the session or the transaction. What a function writes that is called is not seen. */
 bool tp__sql_may_write(const char *sql, size_t len);
 
+/* Whether the text begins as a statement that may commit before it has ended (a procedure, VACUUM,
+ * what is done CONCURRENTLY), so that an error does not tell that nothing was kept. */
+bool tp__sql_may_commit(const char *sql, size_t len);
+
 /* What executing the text may leave behind when its transaction is committed: bits of enum
  * tp_sql_traces. Nothing is left by statements that only read and write tables, and that call
  * no function but well-known ones by name; whatever is not known counts as leaving state. What

@@ -132,5 +132,8 @@ int tpb_call_acquire(lua_State *L, struct tpb_call *call, int64_t deadline, bool
 /* The deadline that the value at `index` (milliseconds, or nothing) means. Raises an
  * error for what is no number. */
 int64_t tpb_check_deadline(lua_State *L, int index, int64_t fallback_ms);
+/* Before what a method was called with is looked at: what `timeout_ms` of a table that is its
+ * second or third value says, or `at_most`, whichever is earlier. */
+int64_t tpb_call_own_deadline(lua_State *L, int64_t at_most);
 
 #endif

@@ -23,6 +23,21 @@ int64_t tpb_check_deadline(lua_State *L, int index, int64_t fallback_ms)
     return tp_now() + (int64_t)(ms * 1000);
 }
 
+int64_t tpb_call_own_deadline(lua_State *L, int64_t at_most)
+{
+    for (int i = 2; i <= 3; i++) {
+        if (!lua_istable(L, i))
+            continue;
+        int64_t own = TP_NEVER;
+        lua_getfield(L, i, "timeout_ms");
+        if (lua_type(L, -1) == LUA_TNUMBER && lua_tonumber(L, -1) >= 0)
+            own = tpb_check_deadline(L, lua_gettop(L), 0);
+        lua_pop(L, 1);
+        at_most = own < at_most ? own : at_most;
+    }
+    return at_most;
+}
+
 static bool boolean_option(lua_State *L, const char *name)
 {
     if (lua_type(L, -1) != LUA_TBOOLEAN)

@@ -300,15 +300,17 @@ static int end_exchange(lua_State *L, struct tpb_call *call)
     return 0;
 }
 
-/* Another connection in place of a dead one. */
+/* Another connection in place of a dead one, before the end of the call and of its block. */
 static bool exchange(lua_State *L, struct tpb_guard *guard, int db_index, struct tp_error *err)
 {
     int top = lua_gettop(L);
+    int64_t within = tpb_call_own_deadline(L, default_deadline(guard->db));
+    int64_t deadline = guard->deadline < within ? guard->deadline : within;
     if (tp_lease_release(&guard->lease, err) != TP_OK)
         return false;
     struct tpb_call *call = tpb_call_push(L, guard->db, db_index, NULL);
     call->state = guard;
-    (void)tpb_call_acquire(L, call, default_deadline(guard->db), false, end_exchange);
+    (void)tpb_call_acquire(L, call, deadline, false, end_exchange);
     *err = call->err;
     lua_settop(L, top);
     guard->placed = false;

@@ -14,10 +14,17 @@ int tpb_client_xact(lua_State *L)
     return 3;
 }
 
+/* Milliseconds as core.now() has them; later than any clock goes is never. */
+static int64_t deadline_at(lua_Number ms)
+{
+    static const lua_Number end = 9e15;
+    return ms < end ? (int64_t)(ms * 1000) : TP_NEVER;
+}
+
 int tpb_client_until(lua_State *L)
 {
     bool none = lua_isnoneornil(L, 2);
-    int64_t deadline = none ? TP_NEVER : (int64_t)(luaL_checknumber(L, 2) * 1000);
+    int64_t deadline = none ? TP_NEVER : deadline_at(luaL_checknumber(L, 2));
     int64_t before = tpb_client_set_deadline(L, 1, deadline);
     if (before == TP_NEVER)
         lua_pushnil(L);

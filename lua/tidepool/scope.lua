@@ -23,13 +23,14 @@ function M.patience(db, timeout_ms, deadline)
 end
 
 --- Gives a connection a deadline besides the one that it may have.
--- @return what it was, for connection:_until
+-- @return what it was, for connection:_until; and what it is now
 function M.restrict(connection, deadline)
     local before = connection:_until(deadline)
     if not deadline or before and before < deadline then
         connection:_until(before)
+        return before, before
     end
-    return before
+    return before, deadline
 end
 
 --- Whether a deadline has passed: nil, or an error.

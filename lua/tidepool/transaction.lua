@@ -178,7 +178,8 @@ function Transaction:transaction(fn, options)
     if not ok then
         return nil, err
     end
-    local inner = setmetatable({ connection = connection, depth = self.depth + 1 }, Transaction)
+    local whole = self.whole
+    local inner = setmetatable({ connection = connection, depth = self.depth + 1, whole = whole }, Transaction)
     local done = outcome(compat.pcall(fn, inner))
     inner.ended = true
     if done.err == nil and not done.raised then
@@ -189,18 +190,25 @@ function Transaction:transaction(fn, options)
         done = { err = err }
     end
     ok, err = connection:control(("ROLLBACK TO SAVEPOINT %s; RELEASE SAVEPOINT %s"):format(name, name))
-    if not ok and not done.raised then
+    local state = connection:transaction_state()
+    if not ok then
+        whole.spoilt = err
+    end
+    if not ok and not done.raised and state ~= "active" and state ~= "unknown" then
         return nil, err
     end
-    return fail(done)
+    return fail(done) -- where nothing more can be said on the connection, this says why
 end
 
 -- The id of the transaction, which the server tells with the statements that write. Behind COPY, scripts and pipelines
--- it has to be asked for.
+-- it has to be asked for; what goes wrong then does so before COMMIT.
 local function identify(connection)
     local xact, unseen = connection:_xact()
     if not xact and unseen then
-        local row = connection:one { core.xact_sql, as = "arrays" }
+        local row, err = connection:one { core.xact_sql, as = "arrays" }
+        if err then
+            return nil, err
+        end
         xact = row and row[1] and row[1] .. " " .. row[2]
     end
     return xact
@@ -218,12 +226,18 @@ local function commit(connection)
     elseif state == "unknown" then
         return nil, failure.new("connection", "the connection was lost before COMMIT: the transaction was rolled back")
     end
-    local xact, pid = identify(connection), connection:backend_pid()
+    local xact, unidentified = identify(connection)
+    if unidentified and state == "open" then
+        return nil, unidentified
+    end
+    local pid = connection:backend_pid()
     local tag, err = connection:control("COMMIT")
     if tag == "COMMIT" then
         return true
     elseif tag then
         return nil, failure.new("database", "the transaction was rolled back: a statement in it had failed")
+    elseif err.kind == "timeout" and connection:transaction_state() == "open" then
+        return nil, err -- it was not sent
     elseif err.kind == "connection" or err.kind == "timeout" then
         err.kind = "commit_unknown"
         local sent = xact and { xact = xact, pid = pid, cause = err.message }
@@ -258,19 +272,37 @@ local function settle(db, done)
     return done
 end
 
--- One run of the block on a connection that is in no transaction. What is undone is not bound by the deadline.
+-- What a ROLLBACK may take after the deadline.
+local ROLLBACK_MS = 1000
+
+-- Where there is something to be undone and the connection can be told so; otherwise releasing it deals with that.
+local function undo(connection, deadline)
+    local state = connection:transaction_state()
+    if state == "open" or state == "failed" then
+        connection:_until(deadline and math.max(deadline, core.now() + ROLLBACK_MS))
+        connection:control("ROLLBACK")
+    end
+end
+
+-- What was to be undone by a savepoint, and was not, may not be committed: nil, or an error.
+local function why_spoilt(tx)
+    local err = tx.whole.spoilt
+    return err and failure.new(err.kind, "a transaction within could not be rolled back: " .. err.message)
+end
+
+-- One run of the block on a connection that is in no transaction.
 local function run_unmarked(connection, fn, begin, deadline)
-    local before = scope.restrict(connection, deadline)
+    local before, earliest = scope.restrict(connection, deadline)
     local ok, err = connection:control(begin)
     if not ok then
         connection:_until(before)
         return { err = err, unbegun = true }
     end
-    local tx = setmetatable({ connection = connection, depth = 1 }, Transaction)
+    local tx = setmetatable({ connection = connection, depth = 1, whole = {} }, Transaction)
     local done = outcome(repeats.pcall(connection, fn, tx))
     tx.ended = true
     if done.err == nil and not done.raised then
-        done.err = scope.check(deadline)
+        done.err = scope.check(earliest) or why_spoilt(tx)
     end
     if done.err == nil and not done.raised then
         local sent
@@ -278,12 +310,11 @@ local function run_unmarked(connection, fn, begin, deadline)
         if not ok then
             done = { err = err, results = done.results, sent = sent }
         end
-        connection:_until(before)
-    else
-        connection:_until(nil)
-        connection:control("ROLLBACK") -- if this fails too, releasing deals with it
-        connection:_until(before)
     end
+    if done.err ~= nil or done.raised then
+        undo(connection, earliest)
+    end
+    connection:_until(before)
     return done
 end
 
@@ -307,7 +338,7 @@ local function why_again(done, lost)
     local err = done.err
     if not failure.is(err) then
         return nil
-    elseif err.retryable and err.code then
+    elseif err.retryable and err.kind == "database" then -- no connection could be had: it was waited for
         return err.name
     elseif err.verdict == "aborted" or lost and err.kind ~= "commit_unknown" then
         return "connection lost"
@@ -372,14 +403,16 @@ function M.db_methods.transaction(db, fn, options)
         if done.err == nil and not done.raised then
             return results_of(done)
         end
-        local why = attempt <= retries and not scope.check(deadline) and why_again(done, lost)
+        local pause = pause_ms(db, own, attempt)
+        local in_time = not scope.check(deadline and deadline - pause)
+        local why = attempt <= retries and in_time and why_again(done, lost)
         if not why or not db:_take_retry(attempt, done.err.code, why) then
             if failure.is(done.err) then
                 done.err.attempts = attempt
             end
             return fail(done)
         end
-        db:_pause(pause_ms(db, own, attempt))
+        db:_pause(pause)
         attempt = attempt + 1
     end
 end

@@ -30,6 +30,8 @@ local function state_of(db, id, timeout_ms)
         return row.state, row.epoch
     elseif err and err.code == INVALID_PARAMETER then
         return "aborted"
+    elseif err and err.kind == "busy" and err.message:find("max_waiting", 1, true) then
+        return nil -- too many wait, for now
     elseif err and (err.kind == "pool_closed" or err.kind == "busy") then
         return "forgotten"
     end

@@ -223,7 +223,8 @@ static void an_operation_ends_when_its_lease_does(void **state)
             tp_op_params(op, &param);
         } else {
             struct ask flaky = {.sql = "do $$ begin raise exception 'x' using errcode = '40001'; "
-                                       "end $$"};
+                                       "end $$",
+                                .idempotent = true};
             live_begin(op, &lease, &flaky);
             while (op->state != OP_BACKOFF)
                 assert_int_equal(tp_op_step(op, TP_READ), TP_WAIT);

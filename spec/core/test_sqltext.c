@@ -125,6 +125,35 @@ static void no_byte_behind_a_text_is_read(void **state)
     }
 }
 
+static void it_is_known_what_may_commit_on_its_way(void **state)
+{
+    static const char *const may[] = {
+        "call f(1)",
+        " ; -- a comment\n/* another */ CALL f(1)",
+        "do $$ begin commit; end $$",
+        "Vacuum t",
+        "cluster t",
+        "reindex table t",
+        "create unique index concurrently i on t (a)",
+        "alter table t detach partition p CONCURRENTLY",
+    };
+    static const char *const may_not[] = {
+        "",
+        "select call, do from t",
+        "insert into call values ('concurrently')",
+        "select 1 -- concurrently",
+        "create index i on t (a)",
+        "update \"do\" set a = 1",
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof may / sizeof *may; i++)
+        if (!tp__sql_may_commit(may[i], strlen(may[i])))
+            fail_msg("%s", may[i]);
+    for (size_t i = 0; i < sizeof may_not / sizeof *may_not; i++)
+        if (tp__sql_may_commit(may_not[i], strlen(may_not[i])))
+            fail_msg("%s", may_not[i]);
+}
+
 /* The words are looked up by halving, so each must be found. */
 static void every_known_word_is_found(void **state)
 {
@@ -144,6 +173,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(it_is_known_what_a_text_may_leave),
+        cmocka_unit_test(it_is_known_what_may_commit_on_its_way),
         cmocka_unit_test(no_byte_behind_a_text_is_read),
         cmocka_unit_test(every_known_word_is_found),
     };

@@ -144,6 +144,28 @@ describe("a link that is lost at COMMIT", function()
         end)
     end)
 
+    it("is found out although as many wait for a connection as may", function()
+        local cqueues = require "cqueues"
+        lab.leaves_nothing(function(label)
+            local db <close> = open(label, { pool = { min = 0, max = 1, max_waiting = 1 } })
+            id = id + 1
+            local loop, result, err, other = cqueues.new(), nil, nil, nil
+            link:lose_commit("after", "close")
+            loop:wrap(function()
+                result, err = db:transaction(function(tx)
+                    assert(ways["a statement"](tx, id))
+                    loop:wrap(function() other = db:value "select 1" end)
+                    while db:stats().waiting_requests == 0 do cqueues.sleep(0.001) end
+                    return "done"
+                end)
+            end)
+            assert(loop:loop())
+            assert.equal("done", result, tostring(err))
+            assert.equal(1, other)
+            assert.equal(1, count(id))
+        end)
+    end)
+
     it("is asked about for as long as retry.verdict_ms says, and no longer", function()
         lab.leaves_nothing(function(label)
             local db <close> = open(label, { retry = { verdict_ms = 200 }, pool = { min = 0, max = 1 } })

@@ -304,4 +304,24 @@ describe("a link that is odd", function()
             serves_again(db)
         end)
     end)
+
+    it("in that no new one can be had does not hold up a block whose connection is lost past its deadline", function()
+        local patient = { min = 0, max = 2, acquire_timeout_ms = 5000 }
+        with_link({ breaker = { failures = 0 }, pool = patient }, function(db, link)
+            local function loses_it(query, options)
+                local pid = db:value "select pg_backend_pid()"
+                takes(0, 600 + lab.LATE_MS, function()
+                    db:with(function(conn) -- was not looked at yet
+                        link:refuse()
+                        assert.is_true(direct:value("select pg_terminate_backend($1, 5000)", pid))
+                        assert.is_nil((conn:query(query)))
+                    end, options)
+                end)
+                link:accept()
+            end
+            loses_it("select 1", { deadline_ms = 500 })
+            loses_it { "select 1", timeout_ms = 500 }
+            serves_again(db)
+        end)
+    end)
 end)

@@ -4,6 +4,7 @@
 local lab = require "spec.faults.lab"
 local loops = require "spec.support.loops"
 local server = require "spec.support.server"
+local tidepool = require "tidepool"
 local expect = require "spec.support.expect"
 
 local fails, takes = expect.fails, expect.takes
@@ -82,6 +83,22 @@ describe("a server process that is stopped (SIGSTOP)", function()
         end)
     end)
 
+    it("does not keep a transaction whose deadline has passed for ever", function()
+        lab.leaves_nothing(function(name)
+            local db <close> = lab.open { url = server.url { application_name = name } }
+            local pid
+            takes(600, 1600 + lab.LATE_MS, function()
+                fails("timeout", db:transaction(function(tx)
+                    pid = tx:value "select pg_backend_pid()"
+                    server.sh(("kill -STOP %d"):format(pid))
+                    server.sleep(610)
+                end, { deadline_ms = 600 }))
+            end)
+            server.sh(("kill -CONT %d"):format(pid))
+            assert.equal(1, db:value "select 1")
+        end)
+    end)
+
     it("if it is the one that accepts, holds up new connections to the deadline, and not those there are", function()
         lab.leaves_nothing(function(name)
             local db <close> = lab.open {
@@ -100,5 +117,53 @@ describe("a server process that is stopped (SIGSTOP)", function()
             conn:release()
             assert.equal(2, db:value "select 2")
         end)
+    end)
+end)
+
+describe("of several hosts one that is silent", function()
+    local silent, port
+
+    setup(function()
+        silent = assert(require "socket".bind("127.0.0.1", 0)) -- the kernel accepts, and nobody says a word
+        port = select(2, silent:getsockname())
+    end)
+    teardown(function() silent:close() end)
+
+    local function open(name, hosts, ports, more)
+        local where = {
+            host = hosts, port = ports:gsub("silent", port):gsub("real", server.port), user = server.user,
+            password = server.password, database = server.database, application_name = name, log = { queries = false },
+            connect_timeout_ms = 300, pool = { min = 0, max = 2, acquire_timeout_ms = 20000 },
+        }
+        for option, value in pairs(more or {}) do where[option] = value end
+        return assert(tidepool.open(where))
+    end
+
+    local ways = {
+        ["is passed by"] = { "127.0.0.1,127.0.0.1", "silent,real" },
+        ["is passed by, whatever its name"] = { "localhost,localhost", "silent,real" },
+        ["is passed by in the middle, too"] = { "/nowhere,127.0.0.1,127.0.0.1", "5432,silent,real" },
+        ["is passed by as often as it is there"] = { "127.0.0.1,127.0.0.1,127.0.0.1", "silent,silent,real" },
+        ["is passed by behind one that will do in the end"] = {
+            "127.0.0.1,127.0.0.1", "real,silent", { target_session_attrs = "prefer-standby" },
+        },
+        ["is passed by with a password that the program makes"] = {
+            "127.0.0.1,127.0.0.1", "silent,real", { password = function() return server.password end },
+        },
+    }
+    for how, way in pairs(ways) do
+        it(how, function()
+            lab.leaves_nothing(function(name)
+                local db <close> = open(name, way[1], way[2], way[3])
+                assert.equal(server.port, takes(299, 5000, function() return tonumber(db:value "show port") end))
+            end)
+        end)
+    end
+
+    it("is told of when all are", function()
+        local db <close> = open("silent", "127.0.0.1,127.0.0.1", "silent,silent")
+        local err = takes(1500, 6000, function() return fails("connection", db:acquire(1500)) end)
+        assert.matches("did not answer", err.message)
+        assert.is_true(db:stats().connect_failures >= 1)
     end)
 end)

@@ -217,6 +217,24 @@ describe("a standby", function()
         assert.is_true(db:stats().connect_failures > 1)
     end)
 
+    it("that is in recovery says nothing about the connections to another host", function()
+        local proxy = require "spec.faults.proxy"
+        local link = proxy.start(("%s/.s.PGSQL.%d"):format(small.socket, small.port))
+        local db <close> = assert(tidepool.open {
+            host = "127.0.0.1," .. standby.socket, port = link.port .. "," .. standby.port, user = server.user,
+            database = server.database, password = "none", tls = { mode = "disable" }, log = { queries = false },
+            pool = { min = 0, max = 2 }, breaker = { failures = 0 },
+        })
+        local conn = assert(db:acquire(20000))
+        local pid = conn:backend_pid()
+        link:refuse()
+        local err = fails("pool_timeout", db:acquire(400))
+        assert.equal("57P03", db:state().last_error.code, tostring(err))
+        conn:release()
+        assert.equal(pid, db:value "select pg_backend_pid()")
+        link:stop()
+    end)
+
     -- A pool of both, which wants the one that can write.
     local function open_both()
         return assert(tidepool.open {
