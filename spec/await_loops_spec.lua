@@ -192,7 +192,7 @@ if uv then
             local ticks, timer = 0, uv.new_timer()
             timer:start(0, 5, function() ticks = ticks + 1 end)
             resume(function()
-                assert.equal("", db:value "select pg_sleep(0.1)::text")
+                assert.equal("", db:value "select pg_sleep(0.5)::text")
                 timer:close()
             end)
             uv.run()

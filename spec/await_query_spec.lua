@@ -120,6 +120,7 @@ loops.each(function(loop)
     it("a query that takes longer than its timeout_ms is cancelled, and the next one is answered", loop.tasks(function()
         local name = "await timeout " .. loop.name
         local db = loop.open { url = server.url { application_name = name }, pool = { min = 0, max = 1 } }
+        assert.equal(1, db:value "select 1")
         local began = server.now()
         fails("timeout", db:query { "select pg_sleep(30)", timeout_ms = 100 })
         assert.is_true(server.now() - began >= 99, "not before its time")

@@ -255,6 +255,7 @@ loops.each(function(loop)
                 create or replace function await_slow() returns trigger language plpgsql as
                     'begin perform pg_sleep(30); return new; end';
                 create trigger slow before insert on await_items for each row execute function await_slow()]]
+            assert.equal(0, count(db))
             local began = server.now()
             fails("timeout", db:copy_in("await_items", { { 1, "x" } }, { timeout_ms = 150 }))
             assert.is_true(server.now() - began < 10000)

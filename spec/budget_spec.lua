@@ -5,12 +5,10 @@ local child = require "spec.support.child"
 local lfs = require "lfs"
 local server = require "spec.support.server"
 
-local name_count = 0
 
 -- A name of its own for each test's budget and application.
 local function new_name()
-    name_count = name_count + 1
-    return ("budget_spec-%d-%d"):format(math.floor(server.now()), name_count)
+    return server.new_name "budget_spec"
 end
 
 local function options(name, pool)

@@ -294,7 +294,7 @@ describe("the metrics", function()
     end)
 
     it("say that the database is up when any process that shares them is connected", function()
-        local name = ("http_up-%d"):format(os.time() % 100000)
+        local name = server.new_name "http_up"
         local function open_sharing(url)
             return closing(open { url = url or server.url(), stats = { shared = true },
                 pool = { min = 0, max = 1, budget = name } })
@@ -313,7 +313,7 @@ describe("the metrics", function()
     end)
 
     it("never go back to those of one process while those of all cannot be had", function()
-        local name = ("http_spec-%d"):format(os.time() % 100000)
+        local name = server.new_name "http_spec"
         local path = ("/dev/shm/tidepool-%s-%s+stats"):format((server.sh "id -u":gsub("%s", "")), name)
         local function spoil()
             os.remove(path)

@@ -177,7 +177,7 @@ loops.each(function(loop)
         local db, asked = open(function(n)
             if n == 1 then loop.sleep(1500) end
             return server.password
-        end, { connect_timeout_ms = 200, pool = { min = 0, max = 1 } })
+        end, { connect_timeout_ms = 700, pool = { min = 0, max = 1 } })
         loop.run(function()
             assert.equal(1, db:value "select 1")
             assert.equal(2, #asked)

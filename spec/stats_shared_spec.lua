@@ -10,10 +10,8 @@ local closing = portable.closing
 -- ThreadSanitizer starts no threads in the child of a process that had some.
 local test_fork = os.getenv "TIDEPOOL_TEST_VARIANT" == "tsan" and pending or it
 
-local count = 0
 local function new_name()
-    count = count + 1
-    return ("stats_shared_spec-%d-%d"):format(os.time() % 100000, count)
+    return server.new_name "stats_shared_spec"
 end
 
 local function options(name, more)
@@ -48,7 +46,8 @@ local CHILD = [[
     local held = assert(db:acquire())
     io.stdout:setvbuf "line"
     print(io.open("/proc/self/stat"):read "*n")
-    while not io.open(go) do system.sleep(0.01) end
+    local deadline = system.monotime() + 60
+    while not io.open(go) and system.monotime() < deadline do system.sleep(0.01) end
     held:release()
     assert(db:value "select 1")
     assert(db:drain(1000))
@@ -79,7 +78,7 @@ describe("statistics of several processes", function()
         local db = open(name)
         for _ = 1, 5 do db:value "select 1" end
         local one, two, three = start(name, 10), start(name, 20), start(name, 40)
-        assert.is_true(server.wait(function() return shared(db).queries == 78 end, 2000), shared(db).queries)
+        assert.is_true(server.wait(function() return shared(db).queries == 78 end), shared(db).queries)
         local stats = shared(db)
         assert.equal(4, stats.processes)
         assert.equal(6, stats.query_failures)
@@ -138,7 +137,7 @@ describe("statistics of several processes", function()
         local db, asker = open(name), open(name)
         assert.equal(0, shared(asker).processes)
         db:value "select 1"
-        assert.is_true(server.wait(function() return shared(asker).queries == 1 end, 2000))
+        assert.is_true(server.wait(function() return shared(asker).queries == 1 end))
         assert.equal(1, shared(asker).processes)
         assert.equal(3, shared(asker).max)
     end)
@@ -148,8 +147,8 @@ describe("statistics of several processes", function()
         local db, asker = open(name), open(name)
         for i = 1, 3 do
             db:value "select 1"
-            assert.is_true(server.wait(function() return shared(asker).queries == i end, 1000))
-            assert.is_true(server.wait(function() return shared(asker).active_connections == 0 end, 1000))
+            assert.is_true(server.wait(function() return shared(asker).queries == i end))
+            assert.is_true(server.wait(function() return shared(asker).active_connections == 0 end))
             server.sleep(450) -- the time that it takes to fall asleep
         end
     end)

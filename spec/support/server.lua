@@ -91,6 +91,15 @@ function M.stop_immediately() pg_sh "stop-immediately" end
 --- Starts it again on the same socket and port; returns when it accepts connections.
 function M.start_again() pg_sh "start-again" end
 
+local names = 0
+
+--- A name that nobody else on this machine has, for what processes share: also not specs that run at the same time, or
+--- that were killed before.
+function M.new_name(prefix)
+    names = names + 1
+    return ("%s-%d-%d-%d"):format(prefix, M.port, os.time(), names)
+end
+
 --- Monotonic milliseconds.
 function M.now()
     return system.monotime() * 1000

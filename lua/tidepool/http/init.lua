@@ -118,8 +118,9 @@ local function respond(db, request, options)
     return respond_to(db, request, options)
 end
 
+-- An application may wrap its database in a table with the same methods.
 local function check_database(db)
-    if type(db) ~= "userdata" then
+    if type(db) ~= "userdata" and not (type(db) == "table" and db.with) then
         failure.misuse("a database expected, as tidepool.open returns it, got %s", type(db))
     end
 end
