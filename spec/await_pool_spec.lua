@@ -163,6 +163,23 @@ loops.each(function(loop)
         assert.equal(1, db:stats().acquire_timeouts)
     end)
 
+    it("a statement that finds no connection to be repeated on says what it failed of before", function()
+        local db = loop.open { pool = { min = 0, max = 1 } }
+        local lost = false
+        loop.run(function()
+            local err = fails("pool_timeout", db:query {
+                "select pg_terminate_backend(pg_backend_pid())", idempotent = true, timeout_ms = 800,
+            })
+            assert.equal(1, err.attempts)
+            assert.matches("^It was to be repeated: terminating connection", err.detail)
+            lost = true
+        end, function()
+            local conn = assert(db:acquire(10000)) -- it was in the queue first
+            assert.is_true(loop.wait(function() return lost end))
+            conn:release()
+        end)
+    end)
+
     it("a time that is shorter than those of all others wakes the loop in time", function()
         local db = loop.open { pool = { min = 0, max = 1 } }
         local times = {}

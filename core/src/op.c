@@ -300,6 +300,7 @@ void tp__op_begin(tp_op *op, enum op_kind kind, int64_t deadline)
     op->touched = 0;
     op->command[0] = '\0';
     op->attempts = 0;
+    op->cause[0] = '\0';
     op->stale_retried = false;
     op->self_blocked = false;
     op->ticket = 0;

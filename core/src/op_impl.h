@@ -94,6 +94,7 @@ struct tp_op {
     int64_t answered;      /* when the last item of a pipeline was, or it began */
     int64_t last_deadline; /* of the lease: no other is later */
     int attempts;
+    char cause[200]; /* of the repetition: what the attempt before it failed of */
     bool stale_retried;
     struct tp_backoff backoff;
     struct tp_error error;

@@ -1,4 +1,5 @@
 /* Statements of an operation: sending them, what comes back, and what may be repeated. */
+#include <stdio.h>
 #include <string.h>
 
 #include "clock.h"
@@ -112,6 +113,8 @@ void tp__op_fail(tp_op *op)
     struct tp_error *err = &op->error;
     if (err->attempts < op->attempts)
         err->attempts = op->attempts;
+    if (err->kind == TP_ERR_POOL_TIMEOUT && op->cause[0] != '\0' && err->detail[0] == '\0')
+        snprintf(err->detail, sizeof err->detail, "It was to be repeated: %s", op->cause);
     if ((op->kind == OP_QUERY || op->kind == OP_PIPELINE) && op->query.sql != NULL)
         tp__text_copy_n(err->query, sizeof err->query, op->query.sql, op->query.sql_len);
     tp__op_finish(op, OP_FAILED);
@@ -214,6 +217,7 @@ static bool repeat_after(tp_op *op, int64_t delay_us, const char *why)
                           "not repeated: retry.budget is used up");
         return false;
     }
+    tp__text_copy(op->cause, sizeof op->cause, op->error.message);
     tp__error_clear(&op->error);
     op->state = OP_BACKOFF;
     op->wait_until = tp_now() + delay_us;
