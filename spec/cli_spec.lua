@@ -215,7 +215,7 @@ describe("tidepool query", function()
         assert.equal(shown, good({ "query", "-" }, nil, script))
         local path = os.tmpname()
         local file = assert(io.open(path, "w"))
-        file:write(script)
+        file:write("\239\187\191" .. script) -- as some editors begin what they save
         file:close()
         assert.equal(shown, good { "query", "--file", path })
         os.remove(path)

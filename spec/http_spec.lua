@@ -118,6 +118,7 @@ describe("tidepool.http", function()
                                 "/tidepool/", "/tidepool/data.json?since=1" } do
             assert.equal(200, (get(db, path)), path)
             assert.equal(200, (get(db, "/ops" .. path, { prefix = "/ops" })), path)
+            assert.equal(200, (get(db, "/ops" .. path, { prefix = "/ops/" })), path)
             assert.equal(404, (get(db, path, { prefix = "/ops" })), path)
         end
         for _, path in ipairs { "/", "", "/tidepool/tidepool/health", "/healthy", "/tidepool/x", "/../health" } do

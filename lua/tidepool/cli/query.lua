@@ -48,7 +48,7 @@ local function read(path)
     if not text then
         terminal.exit(2, ("%s: %s"):format(path, why))
     end
-    return text
+    return (text:gsub("^\239\187\191", "")) -- the mark with which some editors begin UTF-8
 end
 
 -- The statements and the parameters.

@@ -89,6 +89,7 @@ local routes = {
 
 -- Everything is below /tidepool, too, so that one location is enough.
 local function find(path, prefix)
+    prefix = prefix:gsub("/+$", "")
     if path:sub(1, #prefix) ~= prefix then
         return nil
     end
