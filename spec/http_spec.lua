@@ -488,6 +488,8 @@ describe("maintenance", function()
     end)
 
     it("makes the indexes of the application once, and says so when it names none", function()
+        assert(db:script [[create schema elsewhere; create table elsewhere.t (id int);
+            create index plain_kind on elsewhere.t (id)]])
         local indexes = {
             { name = "plain_kind", on = "plain (kind)" },
             { name = "Plain Unique", on = "plain (id, kind)", unique = true, where = "id > 10" },
@@ -508,6 +510,7 @@ describe("maintenance", function()
         assert.equal(500, status)
         assert.same({ bad = "failed", good = "done" }, by_name(answer, "index"))
         assert.equal('relation "no_such_table" does not exist', answer.results[1].error)
+        assert(db:script "drop schema elsewhere cascade")
     end)
 
     it("builds bloated and invalid indexes anew, and leaves the others alone", function()

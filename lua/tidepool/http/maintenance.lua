@@ -126,12 +126,19 @@ local function index_sql(entry)
         core.quote_identifier(entry.name), entry.on, entry.where and " where " .. entry.where or "")
 end
 
+-- An index is in the schema of its table; that of another schema may have the same name.
 local EXISTS = [[select bool_and(i.indisvalid) from pg_index i join pg_class c on c.oid = i.indexrelid
-    where c.relname = $1 and c.relkind in ('i', 'I')]]
+    where c.relname = $1 and c.relkind in ('i', 'I')
+    and coalesce(c.relnamespace = (select relnamespace from pg_class where oid = to_regclass($2)), true)]]
+
+-- The table of "users (email)" and "only app.users using gin (tags)".
+local function table_of(on)
+    return (on:gsub("^%s*[oO][nN][lL][yY]%s+", ""):gsub("%s*%(.*$", ""):gsub("%s+[uU][sS][iI][nN][gG]%s.*$", ""))
+end
 
 function actions.createIndexes(work)
     for _, index in ipairs(work.indexes) do
-        local valid, err = work.conn:value(EXISTS, index.name)
+        local valid, err = work.conn:value(EXISTS, index.name, table_of(index.on))
         if err then
             return nil, err
         end
