@@ -155,7 +155,7 @@ static void what_rests_is_given_up_for_a_pool_that_waits(void **state)
     fake_give(second, TP_FATE_KEEP);
     fake_queue(&b, &waiter);
     AWAIT(fake_served(&b, &waiter, &held));
-    assert_int_equal(fake_stats(&a).closed[TP_CLOSE_BUDGET], 1);
+    AWAIT(fake_stats(&a).closed[TP_CLOSE_BUDGET] == 1);
     assert_int_equal(fake_stats(&a).idle, 1);
     fake_give(held, TP_FATE_KEEP);
     fake_end(&a);
